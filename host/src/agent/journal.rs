@@ -105,7 +105,7 @@ impl Journal {
             Fact::ApprovalDecided { .. } | Fact::ApprovalExpired { .. } => pending.outcome = Some(None),
             _ => {}
         }
-        pending.facts.push(Arc::new(FactBody::new(fact)));
+        pending.add(fact);
         let changes = consequences(fact, &outbox.id, &outbox.tenant);
         pending.consequences.extend(changes);
     }
@@ -256,14 +256,13 @@ impl AttemptLog for Journal {
         }
         let Some(kept) = &self.kept else { return booked };
         let mut pending = kept.outbox.pending();
-        let ended = FactBody::new(&Fact::AttemptEnded {
+        pending.add(&Fact::AttemptEnded {
             reservation,
             usage,
             request_id,
             error,
             partial_text,
         });
-        pending.facts.push(Arc::new(ended));
         pending.booked.push(booked);
         drop(pending);
         // After an answer there is more to write, which the agent commits at once.

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use crate::events::Ending;
 use crate::ledger::{LedgerError, Reservation, ReservationId, ReserveRequest};
 use crate::model::BoxFuture;
+use crate::session::Fact;
 use crate::store::{Change, Commit, FactBody, Made, StoreError};
 
 /// What isn't durable yet. It holds no store, so that what waits in the store's queue doesn't keep the store open.
@@ -63,6 +64,10 @@ struct Batch {
 }
 
 impl Pending {
+    pub(super) fn add(&mut self, fact: &Fact) {
+        self.facts.push(Arc::new(FactBody::new(fact)));
+    }
+
     pub(super) fn has_facts(&self) -> bool {
         !self.facts.is_empty() || self.outcome.is_some()
     }

@@ -227,6 +227,17 @@ mod tests {
         }
     }
 
+    fn applied(names: &SettingNames, hint: &str) -> String {
+        let mut error = ErrorInfo {
+            kind: String::new(),
+            message: String::new(),
+            hint: Some(hint.to_owned()),
+            request_id: None,
+        };
+        names.apply(&mut error);
+        error.hint.unwrap()
+    }
+
     #[test]
     fn a_hint_repeats_what_the_next_command_needs() {
         let names = SettingNames::new(&Config::default()).repeating("--plugin a.wasm".to_owned());
@@ -237,14 +248,7 @@ mod tests {
             ),
             ("try again", "try again"),
         ] {
-            let mut error = ErrorInfo {
-                kind: String::new(),
-                message: String::new(),
-                hint: Some(hint.to_owned()),
-                request_id: None,
-            };
-            names.apply(&mut error);
-            assert_eq!(error.hint.unwrap(), repeated);
+            assert_eq!(applied(&names, hint), repeated);
         }
         assert_eq!(names.resume("01"), "`cofferdam session resume 01 --plugin a.wasm`");
     }
@@ -274,14 +278,7 @@ mod tests {
                 "check the API key in the variable `ANTHROPIC_API_KEY`",
             ),
         ] {
-            let mut error = ErrorInfo {
-                kind: String::new(),
-                message: String::new(),
-                hint: Some(hint.to_owned()),
-                request_id: None,
-            };
-            names.apply(&mut error);
-            assert_eq!(error.hint.unwrap(), named);
+            assert_eq!(applied(&names, hint), named);
         }
     }
 }
