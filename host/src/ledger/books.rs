@@ -80,6 +80,9 @@ pub(crate) trait Books: fmt::Debug + Send + Sync {
     /// Answers after everything that was submitted before.
     fn ask(self: Arc<Self>, question: Question);
 
+    /// The same for a question that may take long to answer.
+    fn report(self: Arc<Self>, question: Question);
+
     /// The closings that could not be booked yet.
     fn unbooked(&self) -> Vec<(ReservationId, Closing)>;
 }

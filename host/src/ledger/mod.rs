@@ -231,7 +231,7 @@ impl Ledger {
     ///
     /// If the database fails.
     pub async fn spending(&self, filter: SpendingFilter) -> Result<Vec<Spending>, LedgerError> {
-        self.ask(move |books| books.spending(&filter)).await
+        self.report(move |books| books.spending(&filter)).await
     }
 
     /// One page of reservations and reversals, oldest first: up to [`EXPORT_PAGE`] rows that follow `after`. Empty at the end.
@@ -241,7 +241,8 @@ impl Ledger {
     /// If the database fails.
     pub async fn export(&self, after: Option<&ReservationId>) -> Result<Vec<LedgerRow>, LedgerError> {
         let after = after.cloned();
-        self.ask(move |books| books.export(after.as_ref(), EXPORT_PAGE)).await
+        self.report(move |books| books.export(after.as_ref(), EXPORT_PAGE))
+            .await
     }
 
     /// The row of one reservation.
@@ -321,12 +322,31 @@ impl Ledger {
         &self,
         question: impl FnOnce(&mut dyn BookReader) -> Result<T, LedgerError> + Send + 'static,
     ) -> Result<T, LedgerError> {
-        let (sender, answer) = oneshot::channel();
-        self.books().ask(Box::new(|books| {
-            let _ = sender.send(question(books));
-        }));
+        let (question, answer) = answered(question);
+        self.books().ask(question);
         answer.await.unwrap_or(Err(LedgerError::Interrupted))
     }
+
+    /// The same for what may take long to answer.
+    async fn report<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut dyn BookReader) -> Result<T, LedgerError> + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        let (question, answer) = answered(question);
+        self.books().report(question);
+        answer.await.unwrap_or(Err(LedgerError::Interrupted))
+    }
+}
+
+/// A question, and where its answer arrives.
+fn answered<T: Send + 'static>(
+    question: impl FnOnce(&mut dyn BookReader) -> Result<T, LedgerError> + Send + 'static,
+) -> (Question, oneshot::Receiver<Result<T, LedgerError>>) {
+    let (sender, answer) = oneshot::channel();
+    let question = Box::new(|books: &mut dyn BookReader| {
+        let _ = sender.send(question(books));
+    });
+    (question, answer)
 }
 
 /// The row of one reservation.

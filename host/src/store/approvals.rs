@@ -18,7 +18,7 @@ impl Store {
     ///
     /// If the database fails.
     pub async fn approvals(&self, filter: ApprovalFilter) -> Result<Vec<Approval>, StoreError> {
-        self.read(move |backend| backend.approvals(&filter)).await
+        self.report(move |backend| backend.approvals(&filter)).await
     }
 
     /// The approval whose id is `id`, or begins with its 8 characters or more.

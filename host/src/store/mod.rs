@@ -6,7 +6,8 @@
 //!
 //! Every change goes through one queue. A caller who finds it idle leads: it takes all that waits, applies each caller's changes as a
 //! whole or not at all, and commits once for all of them. Those who come meanwhile share the next commit. So a hundred
-//! sessions wait for as many disk flushes as one.
+//! sessions wait for as many disk flushes as one. What is only read waits for its turn too, so that it sees what was changed
+//! before; a report is then read over a connection of its own, because it can take long.
 //!
 //! The rules are elsewhere (`ledger`, `session`). A `Backend` keeps rows and applies the rules; `sqlite` is the only one, and
 //! nothing outside its folder knows SQL.
@@ -25,6 +26,8 @@ mod crash_tests;
 mod file_tests;
 #[cfg(test)]
 mod ledger_tests;
+#[cfg(test)]
+mod report_tests;
 #[cfg(test)]
 mod session_tests;
 
@@ -45,7 +48,7 @@ use crate::ledger::{
 };
 use crate::ledger::{ReserveRequest, Reversal, ReversalRequest, Scope, Unusual};
 pub(crate) use queue::{Commit, Made};
-use queue::{Inner, Request};
+use queue::{Inner, Read, Request};
 
 /// The target of the log line that says what a process that ended without settling is charged. A console that shows only errors can let
 /// it through.
@@ -169,8 +172,24 @@ impl Store {
         &self,
         read: impl FnOnce(&mut dyn Backend) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.ask(Request::Read, read).await
+    }
+
+    /// The same for what may take long, such as a sum of all that was ever spent. Commits don't wait for it.
+    async fn report<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&mut dyn Backend) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.ask(Request::Report, read).await
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        request: impl FnOnce(Read) -> Request,
+        read: impl FnOnce(&mut dyn Backend) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let (sender, answer) = oneshot::channel();
-        self.inner.submit(Request::Read(Box::new(|backend| {
+        self.inner.submit(request(Box::new(|backend| {
             let _ = sender.send(read(backend));
         })));
         answer.await.unwrap_or_else(|_| Err(LedgerError::Interrupted.into()))
@@ -244,6 +263,10 @@ impl Books for Inner {
 
     fn ask(self: Arc<Self>, question: Question) {
         self.submit(Request::Read(Box::new(|backend| question(backend.books()))));
+    }
+
+    fn report(self: Arc<Self>, question: Question) {
+        self.submit(Request::Report(Box::new(|backend| question(backend.books()))));
     }
 
     fn unbooked(&self) -> Vec<(ReservationId, Closing)> {

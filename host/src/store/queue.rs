@@ -28,7 +28,10 @@ const SOON: Duration = Duration::from_millis(20);
 /// The most callers that share a commit. More would let the first of them wait for too long.
 const MAX_BATCH: usize = 512;
 
-type Read = Box<dyn FnOnce(&mut dyn Backend) + Send>;
+pub(super) type Read = Box<dyn FnOnce(&mut dyn Backend) + Send>;
+
+/// One report at a time.
+type Reporter = Arc<Mutex<Box<dyn Backend>>>;
 
 /// Returns what is to be tried again until it succeeds.
 type Done = Box<dyn FnOnce(Result<Vec<Applied>, StoreError>) -> Option<Commit> + Send>;
@@ -40,6 +43,8 @@ pub(super) enum Request {
     Close(PendingClosing),
     /// Reads after everything that was asked before.
     Read(Read),
+    /// The same for what may take long: commits don't wait for it.
+    Report(Read),
 }
 
 /// One caller's changes, made as a whole or not at all.
@@ -105,6 +110,8 @@ impl Made {
 }
 
 pub(super) struct Inner {
+    /// Reads for reports, once one was asked for. Declared before the other, whose connection must be the last to close.
+    reporter: Mutex<Option<Reporter>>,
     backend: Mutex<Box<dyn Backend>>,
     queue: Mutex<Queue>,
     freed: Arc<Notify>,
@@ -132,6 +139,7 @@ struct Batch {
     closings: Vec<PendingClosing>,
     commits: Vec<Commit>,
     reads: Vec<Read>,
+    reports: Vec<Read>,
 }
 
 impl Queue {
@@ -160,6 +168,7 @@ impl Queue {
                 Request::Write(commit) => batch.commits.push(commit),
                 Request::Close(closing) => batch.closings.push(closing),
                 Request::Read(read) => batch.reads.push(read),
+                Request::Report(report) => batch.reports.push(report),
             }
         }
         Some(batch)
@@ -169,6 +178,7 @@ impl Queue {
 impl Inner {
     pub(super) fn new(backend: Box<dyn Backend>) -> Self {
         Self {
+            reporter: Mutex::default(),
             backend: Mutex::new(backend),
             queue: Mutex::default(),
             freed: Arc::default(),
@@ -277,6 +287,7 @@ impl Inner {
             closings,
             commits,
             reads,
+            reports: _,
         } = batch;
         // Under the lock, so that all answers to earlier changes have arrived when these are made.
         let commits: Vec<Made> = commits.into_iter().map(|commit| (commit.make)()).collect();
@@ -335,6 +346,29 @@ impl Inner {
         }
     }
 
+    /// Beside the commits, where that is possible.
+    fn report(self: &Arc<Self>, report: Read) {
+        let (Some(reporter), Ok(runtime)) = (self.reporter(), Handle::try_current()) else {
+            return report(&mut **self.backend());
+        };
+        let inner = Arc::clone(self);
+        runtime.spawn_blocking(move || {
+            // A panic ended another's read, and with it its transaction.
+            let mut reader = reporter.lock().unwrap_or_else(PoisonError::into_inner);
+            report(&mut **reader);
+            // The store stays open meanwhile.
+            drop(inner);
+        });
+    }
+
+    fn reporter(&self) -> Option<Reporter> {
+        let mut reporter = self.reporter.lock().unwrap_or_else(PoisonError::into_inner);
+        if reporter.is_none() {
+            *reporter = self.backend().beside().map(|reader| Arc::new(Mutex::new(reader)));
+        }
+        reporter.clone()
+    }
+
     fn next_batch(&self) -> Option<Batch> {
         self.queue().next_batch()
     }
@@ -379,9 +413,13 @@ struct Lead {
 
 impl Lead {
     fn work_off(&mut self) {
-        while let Some(batch) = self.next_batch() {
+        while let Some(mut batch) = self.next_batch() {
+            let reports = std::mem::take(&mut batch.reports);
             if self.inner.work(batch) {
                 self.inner.retry_in_background();
+            }
+            for report in reports {
+                self.inner.report(report);
             }
         }
     }

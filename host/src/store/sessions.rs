@@ -65,7 +65,7 @@ impl Store {
     ///
     /// If the database fails.
     pub async fn sessions(&self, filter: SessionFilter) -> Result<Vec<SessionInfo>, StoreError> {
-        self.read(move |backend| backend.sessions(&filter)).await
+        self.report(move |backend| backend.sessions(&filter)).await
     }
 
     /// The session whose id is `id`. Generated ids can be shortened to 8 characters or more. Of any tenant, if none is given.
@@ -156,7 +156,7 @@ impl Store {
     ///
     /// If the database fails.
     pub async fn usage(&self, filter: UsageFilter) -> Result<Vec<UsageRow>, StoreError> {
-        self.read(move |backend| backend.usage(&filter)).await
+        self.report(move |backend| backend.usage(&filter)).await
     }
 
     /// Takes a session over and reads what it is.

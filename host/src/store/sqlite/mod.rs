@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, Params, Row, Transaction, TransactionBehavior};
 
 use self::checkpoint::Checkpoints;
@@ -29,14 +30,14 @@ use self::liveness::{DeadOwner, Owner};
 use self::witness::{Comparison, UNFLUSHED_STEP, Witness};
 use super::backend::{ApprovalFilter, SessionFilter, StoredFact, UsageFilter, Worked};
 use super::breakers::{BreakerOrder, BreakerRecord};
-use super::{Applied, Backend, Change, Durability, StoreError, Work};
+use super::{Applied, BUSY_TIMEOUT, Backend, Change, Durability, StoreError, Work};
 use crate::fault::{self, Point};
 use crate::ledger::{
     BookReader, BudgetLimits, BudgetStatus, LedgerError, LedgerRow, LimitOverride, ReservationId, Restored, Scope,
     Spending, SpendingFilter, Unusual,
 };
 use crate::session::{Approval, SessionInfo, UsageRow};
-use crate::sqlite::{Database, Failure};
+use crate::sqlite::{Database, Failure, connect, refuse_writes};
 
 /// One database, and this process's identity in it.
 #[derive(Debug)]
@@ -108,6 +109,23 @@ impl Sqlite {
             path,
             witness: None,
             durability: Durability::default(),
+            unflushed: 0,
+            holds_deleted: false,
+        })
+    }
+
+    /// Another connection that only reads, and leaves the write-ahead log to this one.
+    fn reader(&self) -> Result<Self, Failure> {
+        let connection = connect(&self.path, BUSY_TIMEOUT)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        refuse_writes(&connection)?;
+        Ok(Self {
+            checkpoints: None,
+            database: self.database.another(connection),
+            owner: Arc::clone(&self.owner),
+            path: self.path.clone(),
+            witness: Some(Witness::beside(&self.path)),
+            durability: self.durability,
             unflushed: 0,
             holds_deleted: false,
         })
@@ -348,6 +366,21 @@ impl Backend for Sqlite {
     fn commit(&mut self, works: &[Work<'_>]) -> Vec<Result<Worked, StoreError>> {
         self.commit_together(works)
             .unwrap_or_else(|error| works.iter().map(|_| Err(error.clone().into())).collect())
+    }
+
+    fn beside(&self) -> Option<Box<dyn Backend>> {
+        // Who can't write has no commits to hold up.
+        self.checkpoints.as_ref()?;
+        match self.reader() {
+            Ok(reader) => Some(Box::new(reader)),
+            Err(error) => {
+                tracing::debug!(
+                    ?error,
+                    "could not open the database a second time, so commits wait for this read"
+                );
+                None
+            }
+        }
     }
 
     #[cfg(test)]

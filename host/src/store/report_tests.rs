@@ -1,0 +1,127 @@
+//! Reports beside the commits.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs;
+use std::sync::mpsc;
+
+use super::*;
+use crate::ledger::{BudgetSettings, SpendingBy, SpendingFilter};
+use crate::money::NanoUsd;
+
+fn request() -> ReserveRequest {
+    ReserveRequest {
+        tenant: "default".to_owned(),
+        session_id: "s".to_owned(),
+        model: "m".to_owned(),
+        amount: NanoUsd::from_nanos(1),
+        limits: BudgetSettings::default().limits("default"),
+        now: "2026-11-24T12:00:00Z".parse().unwrap(),
+    }
+}
+
+fn open(folder: &Path) -> Store {
+    Store::open(&folder.join("ledger.db"), Durability::ProcessCrash).unwrap()
+}
+
+/// Reserves, and asserts that reports see each reservation.
+async fn assert_reports_follow_commits(store: &Store) {
+    let ledger = store.ledger();
+    let mut reservations = Vec::new();
+    for count in 1..=50 {
+        reservations.push(ledger.reserve(request()).await.unwrap());
+        let filter = SpendingFilter {
+            by: SpendingBy::Tenant,
+            tenant: None,
+            since: None,
+            count: 1,
+        };
+        let spending = ledger.spending(filter).await.unwrap();
+        let reserved = spending.first().map(|spending| spending.reserved_usd);
+        assert_eq!(reserved, Some(NanoUsd::from_nanos(count)));
+        assert_eq!(ledger.export(None).await.unwrap().len() as u64, count);
+    }
+}
+
+#[tokio::test]
+async fn a_report_sees_all_that_was_committed_before() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_reports_follow_commits(&open(folder.path())).await;
+    assert_reports_follow_commits(&Store::in_memory().unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_report_that_takes_long_holds_no_commit_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let ledger = store.ledger();
+    let reservation = ledger.reserve(request()).await.unwrap();
+
+    let (begun, begins) = oneshot::channel();
+    let (go_on, goes_on) = mpsc::channel::<()>();
+    let reading = store.clone();
+    let report = tokio::spawn(async move {
+        reading
+            .report(move |backend| {
+                let _ = begun.send(());
+                // Ends with an error once the other side is gone, should the test fail.
+                let _ = goes_on.recv();
+                backend.sessions(&SessionFilter {
+                    tenant: None,
+                    id_prefix: None,
+                    count: 1,
+                })
+            })
+            .await
+    });
+    begins.await.unwrap();
+    let limit = Duration::from_secs(30);
+    let second = tokio::time::timeout(limit, ledger.reserve(request())).await;
+    let second = second.expect("a reservation waits for a report").unwrap();
+    let unusual = tokio::time::timeout(limit, ledger.unusual("2026-11-24T12:00:00Z".parse().unwrap())).await;
+    unusual.expect("a short read waits for a report").unwrap();
+    go_on.send(()).unwrap();
+    assert_eq!(report.await.unwrap().unwrap().len(), 0);
+    drop((reservation, second));
+}
+
+#[tokio::test]
+async fn a_report_writes_nothing_and_notices_that_its_file_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let order = Change::OrderBreaker {
+        name: "model:m".to_owned(),
+        to: crate::resilience::Override::Open,
+        at: "2026-11-24T12:00:00Z".parse().unwrap(),
+    };
+    let written = store.report(move |backend| {
+        let mut results = backend.commit(&[Work::Write(&[order])]);
+        results.remove(0).map(drop)
+    });
+    assert!(matches!(
+        written.await,
+        Err(StoreError::Ledger(LedgerError::Unwritable { .. }))
+    ));
+    let path = folder.path().join("ledger.db");
+    fs::rename(&path, folder.path().join("elsewhere.db")).unwrap();
+    let found = store.usage(UsageFilter::default()).await;
+    assert!(
+        matches!(found, Err(StoreError::Ledger(LedgerError::Displaced { .. }))),
+        "{found:?}"
+    );
+    fs::rename(folder.path().join("elsewhere.db"), &path).unwrap();
+    store.usage(UsageFilter::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_log_is_gone_once_a_store_that_made_reports_is_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    assert_reports_follow_commits(&store).await;
+    drop(store);
+    // The thread that made the last commit closes the database, a moment after it has answered.
+    let log = folder.path().join("ledger.db-wal");
+    while log.exists() {
+        tokio::task::yield_now().await;
+    }
+}
