@@ -20,6 +20,7 @@ use crate::sandbox::grants::SetIn;
 use crate::sandbox::http::SecretError;
 use crate::sandbox::keyvalue::KeyValueError;
 use crate::sandbox::limits::LimitValue;
+use crate::sha256::hex;
 use crate::untrusted::{Untrusted, display_untrusted_list};
 
 /// The SHA-256 of a component's bytes.
@@ -46,7 +47,7 @@ impl Digest {
     }
 
     pub(super) fn hex(&self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&self.0)
     }
 }
 

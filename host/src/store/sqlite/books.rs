@@ -1,31 +1,26 @@
 //! The ledger's rows in SQLite. Every function works inside a transaction that its caller holds.
 
-use std::sync::LazyLock;
-
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
+use super::balances::{Balances, LARGEST, UNLIMITED};
 use super::liveness::{DeadOwner, Owner};
 use super::{Fault, Statements};
 use crate::ledger::{
     self, Ahead, Attribution, BudgetAlert, BudgetExceeded, BudgetLimits, BudgetStatus, Charge, Closing, LedgerError,
     LedgerRow, LimitOverride, PendingClosing, ReservationId, ReserveRequest, Reversal, ReversalError, ReversalRequest,
-    Scope, Totals, Window, admit, thresholds, utc_day,
+    Scope, Totals, admit, thresholds, utc_day,
 };
 use crate::money::NanoUsd;
 use crate::store::ABANDONED;
 
-/// The largest amount and the largest total.
-const LARGEST: NanoUsd = NanoUsd::from_nanos(i64::MAX as u64);
-
-const MAX: i64 = i64::MAX;
-
-/// The amount that stands for no limit in the table of overrides. Versions that don't know it read a limit that nobody reaches.
-const UNLIMITED: NanoUsd = LARGEST;
-
 /// Closes a reservation that is open, or that was charged in full while its owner seemed dead. If somebody waits for them, returns
 /// the thresholds that it is the first to reach.
-pub(super) fn close(connection: &Connection, pending: &PendingClosing) -> Result<Vec<BudgetAlert>, Fault> {
+pub(super) fn close(
+    connection: &Connection,
+    balances: &mut Balances,
+    pending: &PendingClosing,
+) -> Result<Vec<BudgetAlert>, Fault> {
     let PendingClosing {
         id, closing, limits, ..
     } = pending;
@@ -48,7 +43,7 @@ pub(super) fn close(connection: &Connection, pending: &PendingClosing) -> Result
     } else {
         Totals::reserved(entry.reserved)
     };
-    update_totals(connection, &entry.attribution(), before, Totals::spent(spent))?;
+    balances.replace(connection, &entry.attribution(), before, Totals::spent(spent))?;
     let settlement = match closing {
         Closing::Settle(settlement) => Some(settlement),
         _ => None,
@@ -65,35 +60,19 @@ pub(super) fn close(connection: &Connection, pending: &PendingClosing) -> Result
         ],
     )?;
     match pending.is_awaited() {
-        true => new_alerts(connection, &entry.attribution(), limits),
+        true => new_alerts(connection, balances, &entry.attribution(), limits),
         false => Ok(Vec::new()),
     }
 }
 
-/// The overrides that apply to a tenant.
-pub(super) fn limit_overrides(
-    connection: &Connection,
-    tenant: &str,
-) -> rusqlite::Result<Vec<(Scope, Option<LimitOverride>)>> {
-    let mut rows = connection.prepare_cached("SELECT scope, amount FROM limits WHERE tenant IN ('', ?1)")?;
-    let rows = rows.query_map([tenant], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
-    let set = rows.collect::<rusqlite::Result<Vec<(String, NanoUsd)>>>()?;
-    let of = |scope: Scope| {
-        let found = set.iter().find(|(name, _)| name == scope.name());
-        found.map(|(_, amount)| match *amount {
-            UNLIMITED => LimitOverride::Unlimited,
-            amount => LimitOverride::Usd(amount),
-        })
-    };
-    Ok(Scope::ALL.into_iter().map(|scope| (scope, of(scope))).collect())
-}
-
 pub(super) fn set_limit(
     connection: &Connection,
+    balances: &mut Balances,
     scope: Scope,
     tenant: &str,
     limit: Option<LimitOverride>,
 ) -> Result<(), Fault> {
+    balances.forget_overrides();
     let tenant = scope.tenant_of_limit(tenant);
     match limit.map(|limit| limit.limit().unwrap_or(UNLIMITED)) {
         None => connection.run(
@@ -137,7 +116,8 @@ pub(super) fn status(
     now: Timestamp,
 ) -> rusqlite::Result<Vec<BudgetStatus>> {
     let day = utc_day(now);
-    let limits = effective(connection, tenant, limits)?;
+    let mut balances = Balances::default();
+    let limits = limits.overridden(&balances.overrides(connection, tenant)?);
     let attribution = Attribution {
         tenant,
         session_id: session_id.unwrap_or_default(),
@@ -148,7 +128,7 @@ pub(super) fn status(
         .filter(|scope| *scope != Scope::Session || session_id.is_some())
         .map(|scope| {
             let window = scope.window(&attribution);
-            let totals = counted(connection, &window)?;
+            let totals = balances.counted(connection, scope, &attribution)?;
             Ok(BudgetStatus::new(&window, limits.limit(scope), totals))
         })
         .collect()
@@ -157,6 +137,7 @@ pub(super) fn status(
 /// Checks every scope, then reserves in every scope, or refuses.
 pub(super) fn reserve(
     connection: &Connection,
+    balances: &mut Balances,
     owner: &Owner,
     id: &ReservationId,
     request: &ReserveRequest,
@@ -175,13 +156,13 @@ pub(super) fn reserve(
         session_id,
         day: &day,
     };
-    let overrides = limit_overrides(connection, tenant)?;
+    let overrides = balances.overrides(connection, tenant)?;
     let limits = limits.overridden(&overrides);
     for scope in Scope::ALL {
         let window = scope.window(&attribution);
-        let before = counted(connection, &window)?;
+        let before = balances.counted(connection, scope, &attribution)?;
         if let Err(refusal) = admit(&window, limits.limit(scope), before, *amount) {
-            let own = totals(connection, &window)?;
+            let own = balances.own(connection, scope, &attribution)?;
             let sum = |totals: Totals| totals.spent.saturating_add(totals.reserved);
             let ahead = sum(before).saturating_sub(sum(own));
             let set = overrides.iter().find(|(of, _)| *of == scope).and_then(|(_, set)| *set);
@@ -198,7 +179,7 @@ pub(super) fn reserve(
             return Err(Fault::Refused(LedgerError::TooLarge { amount: needed }.into()));
         }
     }
-    update_totals(connection, &attribution, Totals::default(), Totals::reserved(*amount))?;
+    balances.replace(connection, &attribution, Totals::default(), Totals::reserved(*amount))?;
     connection.run(
         "INSERT INTO reservations (id, owner, tenant, session_id, model, day, reserved_at, state, reserved)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'open', ?8)",
@@ -219,6 +200,7 @@ pub(super) fn reserve(
 /// Books a reversal beside its charge, in the windows of the charge.
 pub(super) fn reverse(
     connection: &Connection,
+    balances: &mut Balances,
     id: &ReservationId,
     request: &ReversalRequest,
 ) -> Result<Reversal, Fault> {
@@ -262,7 +244,7 @@ pub(super) fn reverse(
         reversed: entry.reversed,
     };
     let amount = ledger::reverse(charge, request).map_err(refused)?;
-    update_totals(
+    balances.replace(
         connection,
         &entry.attribution(),
         Totals::spent(amount),
@@ -283,7 +265,11 @@ pub(super) fn reverse(
 }
 
 /// Charges the open reservations of dead owners in full. Remove their lock files only after this is committed.
-pub(super) fn charge_dead_owners(connection: &Connection, owner: &Owner) -> rusqlite::Result<Vec<DeadOwner>> {
+pub(super) fn charge_dead_owners(
+    connection: &Connection,
+    balances: &mut Balances,
+    owner: &Owner,
+) -> rusqlite::Result<Vec<DeadOwner>> {
     // Two ranges, so that those of this process aren't read.
     let mut owners = connection.prepare_cached(
         "SELECT DISTINCT owner FROM reservations WHERE state = 'open' AND owner < ?1
@@ -298,7 +284,7 @@ pub(super) fn charge_dead_owners(connection: &Connection, owner: &Owner) -> rusq
         let entries = Entry::open_of_owner(connection, &id)?;
         for (_, entry) in &entries {
             let (before, after) = (Totals::reserved(entry.reserved), Totals::spent(entry.reserved));
-            update_totals(connection, &entry.attribution(), before, after)?;
+            balances.replace(connection, &entry.attribution(), before, after)?;
         }
         connection.run(
             "UPDATE reservations SET state = 'charged', spent = reserved, estimated = 1, closed_at = ?2
@@ -353,16 +339,17 @@ fn say_charged(owner: &str, entries: &[(ReservationId, Entry)]) {
 /// Records the thresholds that the windows have reached, and returns those that were not announced before.
 fn new_alerts(
     connection: &Connection,
+    balances: &mut Balances,
     attribution: &Attribution<'_>,
     limits: &BudgetLimits,
 ) -> Result<Vec<BudgetAlert>, Fault> {
-    let limits = effective(connection, attribution.tenant, limits)?;
+    let limits = limits.overridden(&balances.overrides(connection, attribution.tenant)?);
     let mut alerts = Vec::new();
     for scope in Scope::ALL {
         let Some(limit) = limits.limit(scope) else { continue };
         let window = scope.window(attribution);
         // What a refusal would count.
-        let Totals { spent, .. } = counted(connection, &window)?;
+        let Totals { spent, .. } = balances.counted(connection, scope, attribution)?;
         for percent in thresholds(spent, limit) {
             let first = connection.run(
                 "INSERT OR IGNORE INTO alerts (scope, tenant, period, amount, percent) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -379,46 +366,6 @@ fn new_alerts(
         }
     }
     Ok(alerts)
-}
-
-fn effective(connection: &Connection, tenant: &str, limits: &BudgetLimits) -> rusqlite::Result<BudgetLimits> {
-    Ok(limits.overridden(&limit_overrides(connection, tenant)?))
-}
-
-fn totals(connection: &Connection, window: &Window<'_>) -> rusqlite::Result<Totals> {
-    let found = connection.find(
-        "SELECT spent, reserved FROM totals WHERE scope = ?1 AND tenant = ?2 AND period = ?3",
-        params![window.scope.name(), window.tenant, window.period],
-        |row| {
-            Ok(Totals {
-                spent: row.get(0)?,
-                reserved: row.get(1)?,
-            })
-        },
-    )?;
-    Ok(found.unwrap_or_default())
-}
-
-/// What counts in a window: its own totals, and those of [later ones](Window::counts).
-fn counted(connection: &Connection, window: &Window<'_>) -> rusqlite::Result<Totals> {
-    // Ids of sessions have no order in time.
-    if window.scope == Scope::Session {
-        return totals(connection, window);
-    }
-    let mut rows = connection.prepare_cached(
-        "SELECT spent, reserved, period FROM totals WHERE scope = ?1 AND tenant = ?2 AND period >= ?3",
-    )?;
-    let mut rows = rows.query(params![window.scope.name(), window.tenant, window.period])?;
-    let mut sum = Totals::default();
-    while let Some(row) = rows.next()? {
-        if window.counts(row.get_ref(2)?.as_str()?) {
-            sum = sum.plus(Totals {
-                spent: row.get(0)?,
-                reserved: row.get(1)?,
-            });
-        }
-    }
-    Ok(sum)
 }
 
 /// What is booked for later days than this time.
@@ -441,7 +388,12 @@ pub(super) fn ahead(connection: &Connection, now: Timestamp) -> rusqlite::Result
 }
 
 /// Books for this day what is booked for later ones, and says what that was.
-pub(super) fn book_today(connection: &Connection, now: Timestamp) -> rusqlite::Result<Option<Ahead>> {
+pub(super) fn book_today(
+    connection: &Connection,
+    balances: &mut Balances,
+    now: Timestamp,
+) -> rusqlite::Result<Option<Ahead>> {
+    balances.write(connection)?;
     let ahead = ahead(connection, now)?;
     let day = utc_day(now);
     for entry in Entry::after_day(connection, &day)? {
@@ -449,12 +401,12 @@ pub(super) fn book_today(connection: &Connection, now: Timestamp) -> rusqlite::R
             Some(spent) => Totals::spent(spent.saturating_sub(entry.reversed)),
             None => Totals::reserved(entry.reserved),
         };
-        update_totals(connection, &entry.attribution(), share, Totals::default())?;
+        balances.replace(connection, &entry.attribution(), share, Totals::default())?;
         let today = Attribution {
             day: &day,
             ..entry.attribution()
         };
-        update_totals(connection, &today, Totals::default(), share)?;
+        balances.replace(connection, &today, Totals::default(), share)?;
     }
     connection.run("UPDATE reservations SET day = ?1 WHERE day > ?1", [&day])?;
     forget_alerts_after(connection, &day)?;
@@ -473,45 +425,6 @@ fn forget_alerts_after(connection: &Connection, day: &str) -> rusqlite::Result<(
         connection.run(
             "DELETE FROM alerts WHERE scope = ?1 AND period > ?2",
             [scope.name(), window.period],
-        )?;
-    }
-    Ok(())
-}
-
-/// Replaces what one reservation adds to a window. A sum that doesn't fit stays at the largest, or at zero.
-static REPLACE: LazyLock<String> = LazyLock::new(|| {
-    let replaced = |column: &str, before: &str, after: &str| {
-        let rest = format!("max({column} - {before}, 0)");
-        format!("{column} = iif({rest} > {MAX} - {after}, {MAX}, {rest} + {after})")
-    };
-    format!(
-        "INSERT INTO totals (scope, tenant, period, spent, reserved) VALUES (?1, ?2, ?3, ?6, ?7)
-         ON CONFLICT (scope, tenant, period) DO UPDATE SET {}, {}",
-        replaced("spent", "?4", "?6"),
-        replaced("reserved", "?5", "?7")
-    )
-});
-
-/// Replaces one reservation's contribution to the totals of each of its windows.
-fn update_totals(
-    connection: &Connection,
-    attribution: &Attribution<'_>,
-    before: Totals,
-    after: Totals,
-) -> rusqlite::Result<()> {
-    for scope in Scope::ALL {
-        let window = scope.window(attribution);
-        connection.run(
-            &REPLACE,
-            params![
-                window.scope.name(),
-                window.tenant,
-                window.period,
-                before.spent,
-                before.reserved,
-                after.spent,
-                after.reserved
-            ],
         )?;
     }
     Ok(())

@@ -61,6 +61,8 @@ enum Step {
     },
     /// The process dies with everything that is open, and another one opens the store.
     Crash,
+    /// From here on another process works on the same database. The first one may come back.
+    Other,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -77,6 +79,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(scope, tenant, limit)| Step::SetLimit { scope, tenant, limit }),
         1 => (0..4_usize).prop_map(|day| Step::Confirm { day }),
         1 => Just(Step::Crash),
+        4 => Just(Step::Other),
     ]
 }
 
@@ -200,8 +203,9 @@ fn noon(day: usize) -> Timestamp {
 /// A store, in memory or on the disk, and what must be in it.
 struct World {
     store: Sqlite,
-    /// Where it is on the disk.
+    /// Where it is on the disk, and the store of another process there.
     place: Option<(TempDir, Durability)>,
+    other: Option<Sqlite>,
     model: Model,
 }
 
@@ -210,6 +214,7 @@ impl World {
         Self {
             store: Sqlite::in_memory().unwrap(),
             place: None,
+            other: None,
             model: Model::default(),
         }
     }
@@ -218,6 +223,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         Self {
             store: open(&folder, durability),
+            other: Some(open(&folder, durability)),
             place: Some((folder, durability)),
             model: Model::default(),
         }
@@ -245,6 +251,11 @@ impl World {
             Step::SetLimit { scope, tenant, limit } => self.set_limit(Scope::ALL[scope], TENANTS[tenant], limit),
             Step::Confirm { day } => self.confirm(day),
             Step::Crash => self.crash(),
+            Step::Other => {
+                if let Some(other) = &mut self.other {
+                    std::mem::swap(&mut self.store, other);
+                }
+            }
         }
     }
 
@@ -511,7 +522,9 @@ fn write(store: &mut Sqlite, change: Change) -> Result<Applied, LedgerError> {
 }
 
 /// (spent, reserved) of every window with something in it.
-fn stored_totals(store: &Sqlite) -> BTreeMap<(String, String, String), (u64, u64)> {
+type StoredTotals = BTreeMap<(String, String, String), (u64, u64)>;
+
+fn stored_totals(store: &Sqlite) -> StoredTotals {
     let mut rows = store
         .database
         .prepare_cached("SELECT scope, tenant, period, spent, reserved FROM totals WHERE spent + reserved > 0")
@@ -550,5 +563,125 @@ proptest! {
     #[test]
     fn a_store_that_flushes_matches_the_reference_model(steps in prop::collection::vec(step(), 1..40)) {
         World::on_disk(Durability::PowerLoss).run(steps);
+    }
+}
+
+/// A change of the books. What it names may not exist.
+#[derive(Clone, Debug)]
+enum Booking {
+    Reserve {
+        number: u8,
+        session: usize,
+        day: usize,
+        amount: u64,
+    },
+    Settle {
+        number: u8,
+        amount: u64,
+    },
+    Reverse {
+        number: u8,
+        amount: u64,
+    },
+    SetLimit {
+        limit: Option<u64>,
+    },
+    Confirm {
+        day: usize,
+    },
+}
+
+fn booking() -> impl Strategy<Value = Booking> {
+    prop_oneof![
+        6 => (0..12_u8, 0..3_usize, 0..4_usize, 0..60_u64)
+            .prop_map(|(number, session, day, amount)| Booking::Reserve { number, session, day, amount }),
+        6 => (0..12_u8, 0..80_u64).prop_map(|(number, amount)| Booking::Settle { number, amount }),
+        1 => (0..12_u8, 1..20_u64).prop_map(|(number, amount)| Booking::Reverse { number, amount }),
+        1 => prop::option::of(0..200_u64).prop_map(|limit| Booking::SetLimit { limit }),
+        1 => (0..4_usize).prop_map(|day| Booking::Confirm { day }),
+    ]
+}
+
+impl Booking {
+    fn id(number: u8) -> ReservationId {
+        ReservationId::new(format!("01936000-0000-7000-8000-0000000000{number:02}"))
+    }
+
+    fn change(&self) -> Result<Change, Box<PendingClosing>> {
+        Ok(match *self {
+            Self::Reserve {
+                number,
+                session,
+                day,
+                amount,
+            } => Change::Reserve(
+                Self::id(number),
+                ReserveRequest {
+                    tenant: TENANTS[session % 2].to_owned(),
+                    session_id: SESSIONS[session].to_owned(),
+                    model: "m".to_owned(),
+                    amount: NanoUsd::from_nanos(amount),
+                    limits: limits(),
+                    now: noon(day),
+                },
+            ),
+            Self::Settle { number, amount } => {
+                return Err(Box::new(PendingClosing {
+                    id: Self::id(number),
+                    closing: Closing::Settle(Settlement {
+                        amount: NanoUsd::from_nanos(amount),
+                        estimated: false,
+                        usage: None,
+                    }),
+                    limits: limits(),
+                    done: None,
+                }));
+            }
+            Self::Reverse { number, amount } => Change::Reverse(
+                ReservationId::generate(),
+                ReversalRequest {
+                    entry: Self::id(number),
+                    amount: Some(NanoUsd::from_nanos(amount)),
+                    reason: "a reason".to_owned(),
+                },
+            ),
+            Self::SetLimit { limit } => Change::SetLimit {
+                scope: Scope::HostDay,
+                tenant: TENANTS[0].into(),
+                limit: limit.map(|limit| LimitOverride::Usd(NanoUsd::from_nanos(limit))),
+            },
+            Self::Confirm { day } => Change::Confirm(noon(day)),
+        })
+    }
+}
+
+/// Whether each succeeded, and what stands in the books afterwards.
+fn booked(bookings: &[Booking], together: usize) -> (Vec<Option<&'static str>>, StoredTotals) {
+    let mut store = Sqlite::in_memory().unwrap();
+    let changes: Vec<_> = bookings
+        .iter()
+        .map(|booking| booking.change().map(|change| [change]))
+        .collect();
+    let works: Vec<Work<'_>> = changes
+        .iter()
+        .map(|change| match change {
+            Ok(change) => Work::Write(change),
+            Err(closing) => Work::Close(closing),
+        })
+        .collect();
+    let results = works.chunks(together).flat_map(|works| store.commit(works));
+    let results = results.map(|result| result.err().map(|error| error.into_ledger().kind()));
+    let results = results.collect();
+    (results, stored_totals(&store))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_shares_a_commit_is_booked_as_one_after_the_other(bookings in prop::collection::vec(booking(), 1..40)) {
+        let expected = booked(&bookings, 1);
+        prop_assert_eq!(&booked(&bookings, 3), &expected);
+        prop_assert_eq!(&booked(&bookings, 40), &expected);
     }
 }

@@ -80,37 +80,42 @@ pub(super) fn append(
     bodies: &[Arc<FactBody>],
     outcome: Option<Option<Ending>>,
 ) -> Result<(), Fault> {
-    let row = leased(connection, id)?;
-    if row.lease != lease {
-        return Err(refused(SessionError::TakenOver { id: id.to_owned() }));
-    }
-    if row.facts + 1 != first {
-        return Err(refused(SessionError::OutOfOrder { id: id.to_owned() }));
-    }
     let added: u64 = bodies.iter().map(|body| body.json.len() as u64).sum();
-    let begins = bodies.iter().any(|body| body.begins());
-    if begins && row.bytes.saturating_add(added) > MAX_SESSION_BYTES {
-        return Err(refused(SessionError::Full {
-            id: id.to_owned(),
-            limit: MAX_SESSION_BYTES,
-        }));
+    let max_bytes = match bodies.iter().any(|body| body.begins()) {
+        true => MAX_SESSION_BYTES,
+        false => u64::MAX,
+    };
+    let changed_at = bodies.last().map(|body| body.at.to_string());
+    let appended = connection.run(
+        "UPDATE sessions SET facts = facts + ?4, bytes = bytes + ?5, changed_at = coalesce(?6, changed_at),
+         outcome = iif(?7, ?8, outcome) WHERE id = ?1 AND lease = ?2 AND facts = ?3 AND bytes + ?5 <= ?9",
+        params![
+            id,
+            sql(lease),
+            sql(first) - 1,
+            sql(bodies.len() as u64),
+            sql(added),
+            changed_at,
+            outcome.is_some(),
+            outcome.flatten().map(Ending::name),
+            sql(max_bytes)
+        ],
+    )?;
+    if appended == 0 {
+        return Err(not_appended(connection, id, lease, first)?);
     }
-    let (mut seq, mut bytes, mut at) = (row.facts, row.bytes, String::new());
-    for body in bodies {
-        seq += 1;
-        bytes += body.json.len() as u64;
-        at = body.at.to_string();
+    for (seq, body) in (first..).zip(bodies) {
         let is_inline = body.json.len() <= MAX_INLINE_BYTES;
         let digest = match is_inline {
             true => None,
-            false => Some(keep_blob(connection, &row.tenant, &body.json)?),
+            false => Some(keep_blob(connection, id, &body.json)?),
         };
         connection.run(
             "INSERT INTO facts (session, seq, at, version, kind, body, blob) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             params![
                 id,
                 sql(seq),
-                at,
+                body.at.to_string(),
                 Fact::VERSION,
                 body.kind,
                 is_inline.then_some(body.json.as_str()),
@@ -118,31 +123,32 @@ pub(super) fn append(
             ],
         )?;
     }
-    if at.is_empty() && outcome.is_none() {
-        return Ok(());
-    }
-    connection.run(
-        "UPDATE sessions SET facts = ?2, bytes = ?3, changed_at = coalesce(nullif(?4, ''), changed_at),
-         outcome = CASE WHEN ?5 THEN ?6 ELSE outcome END WHERE id = ?1",
-        params![
-            id,
-            sql(seq),
-            sql(bytes),
-            at,
-            outcome.is_some(),
-            outcome.flatten().map(Ending::name)
-        ],
-    )?;
     Ok(())
 }
 
-/// Stores a body, or counts one more use of it. Returns its digest.
-fn keep_blob(connection: &Connection, tenant: &str, body: &str) -> rusqlite::Result<String> {
+/// Why nothing could be appended.
+fn not_appended(connection: &Connection, id: &str, lease: u64, first: u64) -> Result<Fault, Fault> {
+    let row = leased(connection, id)?;
+    let id = id.to_owned();
+    Ok(refused(if row.lease != lease {
+        SessionError::TakenOver { id }
+    } else if row.facts + 1 != first {
+        SessionError::OutOfOrder { id }
+    } else {
+        SessionError::Full {
+            id,
+            limit: MAX_SESSION_BYTES,
+        }
+    }))
+}
+
+/// Stores a body of a session, or counts one more use of it by its tenant. Returns its digest.
+fn keep_blob(connection: &Connection, session: &str, body: &str) -> rusqlite::Result<String> {
     let digest = sha256(body);
     connection.run(
-        "INSERT INTO blobs (tenant, sha256, uses, body) VALUES (?1, ?2, 1, ?3)
+        "INSERT INTO blobs (tenant, sha256, uses, body) VALUES ((SELECT tenant FROM sessions WHERE id = ?1), ?2, 1, ?3)
          ON CONFLICT (tenant, sha256) DO UPDATE SET uses = uses + 1",
-        params![tenant, digest, body],
+        params![session, digest, body],
     )?;
     Ok(digest)
 }
@@ -263,7 +269,6 @@ pub(super) fn facts(connection: &Connection, id: &str, after: u64, bytes: usize)
 struct Leased {
     tenant: String,
     facts: u64,
-    bytes: u64,
     lease: u64,
     owner: Option<String>,
     since: String,
@@ -271,16 +276,15 @@ struct Leased {
 
 fn leased(connection: &Connection, id: &str) -> Result<Leased, Fault> {
     let found = connection.find(
-        "SELECT tenant, facts, bytes, lease, owner, leased_at FROM sessions WHERE id = ?1",
+        "SELECT tenant, facts, lease, owner, leased_at FROM sessions WHERE id = ?1",
         [id],
         |row| {
             Ok(Leased {
                 tenant: row.get(0)?,
                 facts: number(row, 1)?,
-                bytes: number(row, 2)?,
-                lease: number(row, 3)?,
-                owner: row.get(4)?,
-                since: row.get(5)?,
+                lease: number(row, 2)?,
+                owner: row.get(3)?,
+                since: row.get(4)?,
             })
         },
     )?;

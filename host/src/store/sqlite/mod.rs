@@ -4,6 +4,7 @@
 //! either a caller's whole change or none of it.
 
 mod approvals;
+mod balances;
 mod books;
 mod breakers;
 mod checkpoint;
@@ -25,6 +26,7 @@ use jiff::Timestamp;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, Params, Row, Transaction, TransactionBehavior};
 
+use self::balances::Balances;
 use self::checkpoint::Checkpoints;
 use self::liveness::{DeadOwner, Owner};
 use self::witness::{Comparison, UNFLUSHED_STEP, Witness};
@@ -51,6 +53,8 @@ pub(super) struct Sqlite {
     /// `None` in memory.
     witness: Option<Witness>,
     durability: Durability,
+    /// What the last commit left.
+    balances: Balances,
     /// Commits that moved money since the last one that was flushed, where not all are.
     unflushed: u32,
     /// Whether the write-ahead log may hold what was deleted.
@@ -65,7 +69,9 @@ impl Sqlite {
             .begin(TransactionBehavior::Immediate)
             .map_err(|failure| schema::error_at(&path, failure))?;
         let owner = Owner::of_this_process(&path).map_err(|error| schema::error_at(&path, error))?;
-        let mut dead = books::charge_dead_owners(&transaction, &owner).map_err(at)?;
+        let mut balances = Balances::default();
+        let mut dead = books::charge_dead_owners(&transaction, &mut balances, &owner).map_err(at)?;
+        balances.write(&transaction).map_err(at)?;
         // Dead owners without open reservations still leave a lock file.
         dead.extend(owner.other_ids().iter().filter_map(|id| owner.find_dead(id)));
         let generation = witness::generation(&transaction).map_err(at)?;
@@ -80,6 +86,7 @@ impl Sqlite {
             path,
             witness: Some(witness),
             durability,
+            balances: Balances::default(),
             unflushed: 0,
             holds_deleted: false,
         })
@@ -94,6 +101,7 @@ impl Sqlite {
             witness: Some(Witness::beside(&path)),
             path,
             durability: Durability::default(),
+            balances: Balances::default(),
             unflushed: 0,
             holds_deleted: false,
         })
@@ -109,6 +117,7 @@ impl Sqlite {
             path,
             witness: None,
             durability: Durability::default(),
+            balances: Balances::default(),
             unflushed: 0,
             holds_deleted: false,
         })
@@ -126,6 +135,7 @@ impl Sqlite {
             path: self.path.clone(),
             witness: Some(Witness::beside(&self.path)),
             durability: self.durability,
+            balances: Balances::default(),
             unflushed: 0,
             holds_deleted: false,
         })
@@ -191,6 +201,7 @@ impl Sqlite {
             path,
             witness,
             holds_deleted,
+            balances: kept,
             ..
         } = self;
         let at = |failure: Failure| schema::error_at(path, failure);
@@ -199,9 +210,14 @@ impl Sqlite {
             .map_err(at)?;
         // Without its lock file, this process looks dead to the others, which would charge its reservations at once.
         let in_place = in_place.and_then(|()| owner.check_in_place()).map_err(at);
+        // Put back once all of it is committed.
+        let mut balances = std::mem::take(kept);
+        balances.refresh(&transaction).map_err(|error| at(error.into()))?;
         let mut dead = Vec::new();
         if in_place.is_ok() && works.iter().any(Work::asks_for_money) {
-            dead = books::charge_dead_owners(&transaction, owner).map_err(|error| at(error.into()))?;
+            let charged = books::charge_dead_owners(&transaction, &mut balances, owner);
+            dead = charged.map_err(|error| at(error.into()))?;
+            balances.write(&transaction).map_err(|error| at(error.into()))?;
         }
         let is_missed = in_place.is_ok() && works.iter().any(Work::is_missed);
         let witness = witness.as_ref().filter(|_| is_missed);
@@ -218,8 +234,13 @@ impl Sqlite {
                 }
                 .into()),
                 _ => match is_apart {
-                    true => apart(&mut transaction, |connection| apply(connection, owner, restored, work)),
-                    false => apply(&transaction, owner, restored, work),
+                    true => apart(&mut transaction, |connection| {
+                        let mut balances = Balances::default();
+                        let worked = apply(connection, &mut balances, owner, restored, work)?;
+                        balances.write(connection)?;
+                        Ok(worked)
+                    }),
+                    false => apply(&transaction, &mut balances, owner, restored, work),
                 }
                 .map_err(|fault| fault.at(path)),
             };
@@ -243,9 +264,13 @@ impl Sqlite {
             .filter(|_| is_raised)
             .map(|compared| compared.raise(&transaction));
         let raised = raised.transpose().map_err(|error| at(error.into()))?;
+        balances.write(&transaction).map_err(|error| at(error.into()))?;
         fault::passes(Point::CommitReady);
         transaction.commit().map_err(|error| at(error.into()))?;
         fault::passes(Point::CommitDone);
+        if !is_apart {
+            *kept = balances;
+        }
         if let (Some(witness), Some(generation)) = (witness, raised)
             && let Err(error) = witness.advance(generation)
         {
@@ -303,12 +328,18 @@ fn apart<T>(transaction: &mut Transaction<'_>, work: impl FnOnce(&Connection) ->
     Ok(result)
 }
 
-fn apply(connection: &Connection, owner: &Owner, restored: Option<Restored>, work: &Work<'_>) -> Result<Worked, Fault> {
+fn apply(
+    connection: &Connection,
+    balances: &mut Balances,
+    owner: &Owner,
+    restored: Option<Restored>,
+    work: &Work<'_>,
+) -> Result<Worked, Fault> {
     match work {
-        Work::Close(closing) => Ok(Worked::Closed(books::close(connection, closing)?)),
+        Work::Close(closing) => Ok(Worked::Closed(books::close(connection, balances, closing)?)),
         Work::Write(changes) => {
             let applied = changes.iter();
-            let applied = applied.map(|change| apply_change(connection, owner, restored, change));
+            let applied = applied.map(|change| apply_change(connection, balances, owner, restored, change));
             Ok(Worked::Written(applied.collect::<Result<_, Fault>>()?))
         }
     }
@@ -316,16 +347,20 @@ fn apply(connection: &Connection, owner: &Owner, restored: Option<Restored>, wor
 
 fn apply_change(
     connection: &Connection,
+    balances: &mut Balances,
     owner: &Owner,
     restored: Option<Restored>,
     change: &Change,
 ) -> Result<Applied, Fault> {
     match change {
-        Change::Reserve(id, request) => books::reserve(connection, owner, id, request)?,
-        Change::SetLimit { scope, tenant, limit } => books::set_limit(connection, *scope, tenant, *limit)?,
-        Change::Reverse(id, request) => return Ok(Applied::Reversed(books::reverse(connection, id, request)?)),
+        Change::Reserve(id, request) => books::reserve(connection, balances, owner, id, request)?,
+        Change::SetLimit { scope, tenant, limit } => books::set_limit(connection, balances, *scope, tenant, *limit)?,
+        Change::Reverse(id, request) => {
+            let reversal = books::reverse(connection, balances, id, request)?;
+            return Ok(Applied::Reversed(reversal));
+        }
         Change::Confirm(now) => {
-            let ahead = books::book_today(connection, *now)?;
+            let ahead = books::book_today(connection, balances, *now)?;
             return Ok(Applied::Confirmed(Unusual { restored, ahead }));
         }
         Change::OpenSession { id, tenant, title } => journal::open(connection, owner, id, tenant, title)?,
@@ -437,7 +472,7 @@ impl BookReader for Sqlite {
     }
 
     fn limit_overrides(&mut self, tenant: &str) -> Result<Vec<(Scope, Option<LimitOverride>)>, LedgerError> {
-        self.read_books(|connection| books::limit_overrides(connection, tenant))
+        self.read_books(|connection| Ok(balances::read_overrides(connection, tenant)?.to_vec()))
     }
 
     fn tenants(&mut self, now: Timestamp) -> Result<Vec<String>, LedgerError> {
