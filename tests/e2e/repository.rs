@@ -163,6 +163,7 @@ const IMPORTS: [(&str, &[&str]); 33] = [
             "regular_file",
             "resilience",
             "secret",
+            "sha256",
             "sqlite",
             "untrusted",
         ],
