@@ -257,7 +257,8 @@ async fn ctrl_c_in_mid_stream_costs_the_input_and_what_arrived() {
 
 #[tokio::test]
 async fn ctrl_c_before_an_answer_is_charged_in_full_and_the_summary_says_so() {
-    let lab = lab([Answer::fault(FaultKind::Stall, FaultPoint::Request)]);
+    let hangs = Answer::fault(FaultKind::Stall, FaultPoint::Request);
+    let lab = lab([hangs, Answer::text("Done.")]);
     let child = lab.command(["run", "Go."]).spawn().unwrap();
     lab.wait_for_model_request().await;
     interrupt(&child);
@@ -266,8 +267,19 @@ async fn ctrl_c_before_an_answer_is_charged_in_full_and_the_summary_says_so() {
     // The id is for taking it back.
     let rows = lab.call(["budget", "export"]).await.expect_code(0).stdout;
     let row: Value = serde_json::from_str(rows.lines().next().unwrap()).unwrap();
-    let command = format!("cofferdam budget reverse {} --reason", row["id"].as_str().unwrap());
+    let id = row["id"].as_str().unwrap();
+    let command = format!("cofferdam budget reverse {id} --reason");
     assert!(ran.stderr.contains(&command), "{ran}");
+    // Once it is taken back, going on doesn't offer that again.
+    let reverse = ["budget", "reverse", id, "--reason", "not on the bill"];
+    lab.call(reverse).await.expect_code(0);
+    let resume = ["session", "resume", row["session_id"].as_str().unwrap()];
+    let ran = lab.call(resume).await.expect_code(0);
+    assert!(
+        ran.stderr.contains("cut off before its answer") && ran.stderr.contains("taken back (not on the bill)"),
+        "{ran}"
+    );
+    assert!(!ran.stderr.contains("budget reverse"), "{ran}");
 }
 
 /// Deleting the data folder of a running process must not make it forget what it has spent.

@@ -124,6 +124,24 @@ async fn a_session_says_what_failed_and_what_it_cost() {
         "{text}"
     );
     assert!(total.ends_with(" charged in full: usage unknown"), "{text}");
+
+    // What was taken back is said in place of the offer.
+    let (id, amount) = (charges[1]["id"].as_str().unwrap(), charges[1]["spent_usd"].clone());
+    let reverse = ["budget", "reverse", id, "--reason", "not on the bill"];
+    lab.call(reverse).await.expect_code(0);
+    let (text, shown) = session(&lab).await;
+    let corrected = "charged in full: usage unknown; $";
+    assert!(
+        text.contains(corrected) && text.contains(" of it was taken back (not on the bill)"),
+        "{text}"
+    );
+    assert!(!text.contains("budget reverse"), "{text}");
+    assert!(text.trim_end().ends_with(" taken back"), "{text}");
+    let charges = shown["charges"].as_array().unwrap();
+    assert_eq!(charges.len(), 4, "{shown:#}");
+    assert_eq!(charges[2]["reverses"], id);
+    assert_eq!(charges[2]["reversed_usd"], amount);
+    assert_eq!(charges[2]["reason"], "not on the bill");
 }
 
 #[tokio::test]

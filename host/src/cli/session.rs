@@ -1,5 +1,6 @@
 //! `cofferdam session`: lists, shows, continues, exports and deletes the sessions that are kept.
 
+mod charge;
 mod left;
 mod requests;
 mod taken;
@@ -202,8 +203,9 @@ async fn show(cx: &Context, store: &Store, id: &str) -> Result<(), CliError> {
         .await?;
         requests.finish().await?;
         let spent = spent(store, &session).await?;
-        cx.stdout
-            .json_pretty(&json!({ "session": session, "facts": facts, "spent_usd": spent, "charges": requests.rows }));
+        cx.stdout.json_pretty(
+            &json!({ "session": session, "facts": facts, "spent_usd": spent, "charges": requests.rows() }),
+        );
         return Ok(());
     }
     cx.stdout.line(&format!(

@@ -110,4 +110,7 @@ pub(crate) trait BookReader {
 
     /// Up to `count` rows that follow `after`, in order of their ids.
     fn export(&mut self, after: Option<&ReservationId>, count: u32) -> Result<Vec<LedgerRow>, LedgerError>;
+
+    /// The reversals of an entry, oldest first.
+    fn reversals(&mut self, of: &ReservationId) -> Result<Vec<LedgerRow>, LedgerError>;
 }

@@ -255,6 +255,16 @@ impl Ledger {
         self.ask(move |books| row(books, &id)).await
     }
 
+    /// What was taken back of a charge: the rows of its reversals, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// If the database fails.
+    pub async fn reversals(&self, of: &ReservationId) -> Result<Vec<LedgerRow>, LedgerError> {
+        let of = of.clone();
+        self.ask(move |books| books.reversals(&of)).await
+    }
+
     /// How often somebody asked for money.
     #[cfg(test)]
     pub(crate) fn asked(&self) -> usize {

@@ -1,9 +1,11 @@
 //! What the requests to the model of a session came to: how they ended, and what the ledger booked for them.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
+use super::charge::Charge;
 use crate::cli::format;
-use crate::events::reversal_hint;
 use crate::ledger::{Ledger, LedgerError, LedgerRow};
 use crate::money::NanoUsd;
 
@@ -15,8 +17,7 @@ pub(super) struct Requests {
     under_way: Option<String>,
     requests: u64,
     failed: u64,
-    /// The rows of the ledger, as `budget export` has them.
-    pub(super) rows: Vec<LedgerRow>,
+    charges: Vec<Charge>,
 }
 
 impl Requests {
@@ -26,7 +27,7 @@ impl Requests {
             under_way: None,
             requests: 0,
             failed: 0,
-            rows: Vec::new(),
+            charges: Vec::new(),
         }
     }
 
@@ -73,12 +74,17 @@ impl Requests {
         let Some(id) = reservation else {
             return Ok("its cost isn't counted".to_owned());
         };
-        let Some(row) = self.ledger.find(&id).await? else {
+        let Some(charge) = Charge::find(&self.ledger, &id).await? else {
             return Ok("the ledger has nothing of it".to_owned());
         };
-        let said = cost(&row);
-        self.rows.push(row);
+        let said = charge.in_words();
+        self.charges.push(charge);
         Ok(said)
+    }
+
+    /// The rows of the ledger, as `budget export` has them: each charge, with its reversals after it.
+    pub(super) fn rows(&self) -> Vec<&LedgerRow> {
+        self.charges.iter().flat_map(Charge::rows).collect()
     }
 
     /// All of it together. `spent` is the session's, less what was taken back.
@@ -87,48 +93,17 @@ impl Requests {
             0 => String::new(),
             failed => format!(", {} failed", format::count(failed)),
         };
-        let in_full = self.rows.iter().filter(|row| is_in_full(row));
-        let in_full = in_full
-            .filter_map(|row| row.spent_usd)
-            .fold(NanoUsd::ZERO, NanoUsd::saturating_add);
-        let in_full = match in_full {
-            NanoUsd::ZERO => String::new(),
-            sum => format!("; ${sum} charged in full: usage unknown"),
-        };
+        let in_full: NanoUsd = self.charges.iter().filter_map(Charge::in_full).sum();
+        let reversed: NanoUsd = self.charges.iter().map(Charge::reversed).sum();
+        let mut sums = String::new();
+        for (sum, what) in [(in_full, "charged in full: usage unknown"), (reversed, "taken back")] {
+            if sum != NanoUsd::ZERO {
+                let _ = write!(sums, "; ${sum} {what}");
+            }
+        }
         format!(
-            "cost: ${spent} for {}{failed}{in_full}",
+            "cost: ${spent} for {}{failed}{sums}",
             format::counted(self.requests, "model request")
         )
-    }
-}
-
-/// Whether all that was reserved is charged, because nobody knows what the API billed.
-fn is_in_full(row: &LedgerRow) -> bool {
-    row.state == "charged" || row.estimated && row.spent_usd.is_some_and(|spent| spent >= row.reserved_usd)
-}
-
-fn cost(row: &LedgerRow) -> String {
-    let tokens = row.usage.as_ref().map_or_else(String::new, |usage| {
-        let sum = |keys: &[&str]| keys.iter().filter_map(|key| usage[*key].as_u64()).sum();
-        let prompt = [
-            "input_tokens",
-            "cache_creation_5m_input_tokens",
-            "cache_creation_1h_input_tokens",
-            "cache_read_input_tokens",
-        ];
-        let (input, output) = (format::count(sum(&prompt)), format::count(sum(&["output_tokens"])));
-        format!(", {input} tokens in, {output} out")
-    });
-    match row.spent_usd {
-        None => format!("${} is reserved for it", row.reserved_usd),
-        Some(NanoUsd::ZERO) => format!("it cost nothing{tokens}"),
-        Some(spent) if is_in_full(row) => {
-            format!(
-                "${spent} charged in full: usage unknown; {}",
-                reversal_hint(row.id.as_str())
-            )
-        }
-        Some(spent) if row.estimated => format!("${spent}, estimated{tokens}"),
-        Some(spent) => format!("${spent}{tokens}"),
     }
 }

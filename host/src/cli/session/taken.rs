@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::charge::Charge;
 use super::{MAX_SESSIONS, short};
 use crate::agent::Session;
 use crate::cli::live::LiveHost;
@@ -45,10 +46,8 @@ pub(super) async fn announce(cx: &Context, live: &LiveHost, session: &Session) {
 /// What an attempt cost that brought no answer, if nobody knows it. Where its process died, the ledger has booked that when it was
 /// opened.
 async fn charge_of_cut_attempt(live: &LiveHost, session: &Session) -> Option<String> {
-    let row = match live.host().ledger().find(session.cut_attempt()?).await {
-        Ok(row) => row.filter(|row| {
-            row.state == "charged" || row.estimated && row.spent_usd.is_some_and(|spent| spent >= row.reserved_usd)
-        })?,
+    let charge = match Charge::find(live.host().ledger(), session.cut_attempt()?).await {
+        Ok(charge) => charge?,
         Err(error) => {
             tracing::warn!(%error, "can't read what an attempt was charged");
             return None;
@@ -56,10 +55,10 @@ async fn charge_of_cut_attempt(live: &LiveHost, session: &Session) -> Option<Str
     };
     Some(format!(
         "A model request of {} UTC was cut off before its answer. What it cost isn't known, so all that was reserved for it is charged: \
-         ${}. `cofferdam budget reverse {} AMOUNT --reason TEXT` takes back what the vendor didn't bill.",
-        format::minute(&row.reserved_at),
-        row.spent_usd.unwrap_or(row.reserved_usd),
-        row.id
+         ${}; {}.",
+        format::minute(&charge.row.reserved_at),
+        charge.in_full()?,
+        charge.correction()
     ))
 }
 

@@ -434,44 +434,57 @@ fn not_open(id: &ReservationId) -> Fault {
     Fault::Refused(LedgerError::NotOpen { id: id.to_string() }.into())
 }
 
+/// Reversals, as rows of the export.
+const REVERSALS: &str = "SELECT reversals.id, tenant, session_id, model, day, at, at, 'reversal', 0, NULL, 0, NULL,
+        reservation, amount, reason
+     FROM reversals JOIN reservations ON reservations.id = reservation";
+
 /// Up to `count` rows that follow `after`, in order of their ids.
 pub(super) fn page(
     connection: &Connection,
     after: Option<&ReservationId>,
     count: u32,
 ) -> rusqlite::Result<Vec<LedgerRow>> {
-    let mut statement = connection.prepare_cached(
+    let query = format!(
         "SELECT id, tenant, session_id, model, day, reserved_at, closed_at, state, reserved, spent, estimated, usage,
             NULL, NULL, NULL
          FROM reservations WHERE id > ?1
-         UNION ALL
-         SELECT reversals.id, tenant, session_id, model, day, at, at, 'reversal', 0, NULL, 0, NULL,
-            reservation, amount, reason
-         FROM reversals JOIN reservations ON reservations.id = reservation WHERE reversals.id > ?1
-         ORDER BY 1 LIMIT ?2",
-    )?;
-    let rows = statement.query_map(params![after.map_or("", ReservationId::as_str), count], |row| {
-        Ok(LedgerRow {
-            id: ReservationId::new(row.get(0)?),
-            tenant: row.get(1)?,
-            session_id: row.get(2)?,
-            model: row.get(3)?,
-            day: row.get(4)?,
-            reserved_at: row.get(5)?,
-            closed_at: row.get(6)?,
-            state: row.get(7)?,
-            reserved_usd: row.get(8)?,
-            spent_usd: row.get(9)?,
-            estimated: row.get(10)?,
-            usage: row
-                .get::<_, Option<String>>(11)?
-                .and_then(|usage| serde_json::from_str(&usage).ok()),
-            reverses: row.get::<_, Option<String>>(12)?.map(ReservationId::new),
-            reversed_usd: row.get(13)?,
-            reason: row.get(14)?,
-        })
-    })?;
+         UNION ALL {REVERSALS} WHERE reversals.id > ?1
+         ORDER BY 1 LIMIT ?2"
+    );
+    let mut statement = connection.prepare_cached(&query)?;
+    let rows = statement.query_map(params![after.map_or("", ReservationId::as_str), count], exported)?;
     rows.collect()
+}
+
+/// The reversals of a charge, in order of their ids.
+pub(super) fn reversals(connection: &Connection, of: &ReservationId) -> rusqlite::Result<Vec<LedgerRow>> {
+    let query = format!("{REVERSALS} WHERE reservation = ?1 ORDER BY 1");
+    let mut statement = connection.prepare_cached(&query)?;
+    let rows = statement.query_map([of.as_str()], exported)?;
+    rows.collect()
+}
+
+fn exported(row: &rusqlite::Row<'_>) -> rusqlite::Result<LedgerRow> {
+    Ok(LedgerRow {
+        id: ReservationId::new(row.get(0)?),
+        tenant: row.get(1)?,
+        session_id: row.get(2)?,
+        model: row.get(3)?,
+        day: row.get(4)?,
+        reserved_at: row.get(5)?,
+        closed_at: row.get(6)?,
+        state: row.get(7)?,
+        reserved_usd: row.get(8)?,
+        spent_usd: row.get(9)?,
+        estimated: row.get(10)?,
+        usage: row
+            .get::<_, Option<String>>(11)?
+            .and_then(|usage| serde_json::from_str(&usage).ok()),
+        reverses: row.get::<_, Option<String>>(12)?.map(ReservationId::new),
+        reversed_usd: row.get(13)?,
+        reason: row.get(14)?,
+    })
 }
 
 /// The columns that closing a reservation needs.

@@ -507,6 +507,10 @@ impl BookReader for Sqlite {
     fn export(&mut self, after: Option<&ReservationId>, count: u32) -> Result<Vec<LedgerRow>, LedgerError> {
         self.read_books(|connection| books::page(connection, after, count))
     }
+
+    fn reversals(&mut self, of: &ReservationId) -> Result<Vec<LedgerRow>, LedgerError> {
+        self.read_books(|connection| books::reversals(connection, of))
+    }
 }
 
 /// The error for a text in a row that nothing of this program has written.
