@@ -303,6 +303,19 @@ fn put(path: &str) -> Result<Vec<Content>, Error> {
 }
 "##;
 
+const CLASH: &str = r#"
+wit_bindgen::generate!({ path: "wit", world: "tool" });
+
+struct Component;
+export!(Component);
+
+impl Guest for Component {
+    fn getenv(name: String) -> Result<String, String> {
+        std::env::var(&name).map_err(|error| error.to_string())
+    }
+}
+"#;
+
 #[tokio::test]
 async fn a_rust_project_is_built_checked_and_called() {
     let lab = lab([]);
@@ -345,6 +358,32 @@ async fn a_rust_project_is_built_checked_and_called() {
     assert_eq!(
         (&function["read_only"], &function["idempotent"]),
         (&json!(true), &json!(true))
+    );
+
+    // One with a name that the standard library calls to find out about a variable.
+    new(&lab, "clash", &["--lang", "rust"]).await.expect_code(0);
+    let world = "package local:clash; world tool { export getenv: func(name: string) -> result<string, string>; }";
+    lab.write("clash/wit/world.wit", world);
+    lab.write("clash/src/component.rs", CLASH);
+    let built = build(&lab, "clash").await.expect_code(0).json();
+    let warning = built["warnings"][0]["message"].as_str().unwrap();
+    assert!(
+        warning.contains("the tool `getenv` takes the place of the C library's function"),
+        "{built:#}"
+    );
+    let checked = lab
+        .call(["tool", "check", "clash/clash.wasm", "--output", "json"])
+        .await
+        .expect_code(1)
+        .json();
+    let found = checked["findings"].as_array().unwrap().iter();
+    let crash = found.clone().find(|finding| finding["code"] == "crash").unwrap();
+    assert!(
+        crash["hint"]
+            .as_str()
+            .unwrap()
+            .contains("rename the function in wit/world.wit"),
+        "{checked:#}"
     );
 
     // One that claims what isn't true.

@@ -7,6 +7,7 @@ use wit_bindgen_core::{Files, WorldGenerator};
 
 use super::componentize;
 use super::js_exports;
+use super::libc_names::is_of_libc;
 use super::project::Project;
 use super::toolchain::Toolchain;
 use super::write::write_file;
@@ -81,6 +82,7 @@ pub async fn build(folder: &Path, out: Option<&Path>, progress: Progress<'_>) ->
         None => folder.join(format!("{}.wasm", project.name)),
     };
     let warnings = match project.language {
+        Language::Rust => names_of_libc(&project),
         Language::JavaScript => missing_exports(&project, JAVASCRIPT_SOURCE),
         Language::TypeScript => missing_exports(&project, TYPESCRIPT_OUTPUT),
         _ => Vec::new(),
@@ -139,13 +141,20 @@ async fn rust(project: &Project, toolchain: &Toolchain<'_>) -> Result<Vec<u8>, A
         "--message-format=json-render-diagnostics",
     ]);
     let built = toolchain.output(command, None).await;
-    let messages = built.map_err(|error| error.with_hint_if(RUST_HINT, || lacks_rust_target(toolchain)))?;
+    let messages = built.map_err(|error| {
+        error
+            .with_hint_if(CLASH_HINT, || !names_of_libc(project).is_empty())
+            .with_hint_if(RUST_HINT, || lacks_rust_target(toolchain))
+    })?;
     let component = rust_component(&messages, &project.folder).ok_or_else(|| AuthorError::NoOutput {
         command: "cargo build".to_owned(),
         hint: "the package needs a library with `crate-type = [\"cdylib\"]`",
     })?;
     read(&component)
 }
+
+const CLASH_HINT: &str = "if a symbol is a duplicate, wit/world.wit exports a function with the name of one of the C library; rename it to two \
+                          words, which have a hyphen";
 
 /// Whether the compiler that cargo uses has no standard library of the target.
 fn lacks_rust_target(toolchain: &Toolchain<'_>) -> bool {
@@ -171,6 +180,20 @@ fn rust_component(messages: &[u8], folder: &Path) -> Option<PathBuf> {
         .flat_map(|message| message["filenames"].as_array().cloned().unwrap_or_default());
     let mut files = files.filter_map(|file| Some(folder.join(file.as_str()?)));
     files.rfind(|file| file.extension().is_some_and(|extension| extension == "wasm"))
+}
+
+/// The linker takes the world's functions for those of the C library that have their names.
+fn names_of_libc(project: &Project) -> Vec<BuildWarning> {
+    let functions = project.exported_functions().into_iter();
+    let clashes = functions.filter(|name| is_of_libc(name));
+    let warnings = clashes.map(|name| BuildWarning {
+        message: format!(
+            "the tool `{name}` takes the place of the C library's function `{name}` in the component, so code that calls that one, such as \
+             Rust's standard library, can crash"
+        ),
+        hint: format!("rename the function in wit/world.wit; a name of two words, such as `{name}-it`, can't clash"),
+    });
+    warnings.collect()
 }
 
 // --- Python

@@ -9,6 +9,7 @@ mod error;
 mod exports;
 mod js_exports;
 mod language;
+mod libc_names;
 mod name;
 mod project;
 mod sources;

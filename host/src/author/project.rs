@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use wit_parser::{PackageId, ParseError, Resolve, ResolveError, WorldId};
+use wit_parser::{PackageId, ParseError, Resolve, ResolveError, WorldId, WorldItem};
 
 use super::docs;
 use super::{AuthorError, Language};
@@ -54,6 +54,13 @@ impl Project {
     pub(super) fn exports(&self) -> Vec<String> {
         let exports = self.resolve.worlds[self.world].exports.keys();
         exports.map(|key| self.resolve.name_world_key(key)).collect()
+    }
+
+    /// The names of the functions that the world exports itself, not in an interface.
+    pub(super) fn exported_functions(&self) -> Vec<String> {
+        let exports = self.resolve.worlds[self.world].exports.iter();
+        let functions = exports.filter(|(_, item)| matches!(item, WorldItem::Function(_)));
+        functions.map(|(key, _)| self.resolve.name_world_key(key)).collect()
     }
 
     /// What the world's comments say about its functions, as the section `cofferdam:docs`.

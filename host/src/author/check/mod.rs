@@ -36,6 +36,7 @@ use self::fixture::{Fixture, Imports};
 use self::inputs::{Input, Kind, inputs};
 use self::probe::Probe;
 use self::upstream::{Requests, Sent};
+use super::libc_names::is_of_libc;
 use crate::assembly::{self, HostError};
 use crate::config::Config;
 use crate::events::Outcome;
@@ -219,6 +220,7 @@ impl Check<'_> {
             imports,
         };
         let mut reports = Vec::new();
+        let first = self.findings.len();
         for tool in fixtures.plain.tools.tools() {
             reports.push(self.tool(&fixtures, tool).await?);
             if self.probe.is_over() {
@@ -228,6 +230,13 @@ impl Check<'_> {
                 };
                 self.findings.push(Finding::failure("unfinished", text).of(&tool.name));
                 break;
+            }
+        }
+        let clash = exports.iter().find(|export| is_of_libc(export));
+        if let Some(hint) = clash.map(|name| hint_of_libc(name)) {
+            let crashes = self.findings[first..].iter_mut();
+            for finding in crashes.filter(|finding| ["crash", "limit"].contains(&finding.code)) {
+                finding.hint.get_or_insert_with(|| hint.clone());
             }
         }
         let is_silent = reports.iter().all(|tool| tool.requests.is_empty());
@@ -491,6 +500,14 @@ impl Seen {
     fn sample(&self) -> Option<&Value> {
         self.success.as_ref().or(self.first.as_ref()).map(|input| &input.value)
     }
+}
+
+/// What may be behind a crash of any tool of a component that exports a function of this name.
+fn hint_of_libc(name: &str) -> String {
+    format!(
+        "the component exports `{name}`, the name of a function of the C library; if it is written in Rust, the export takes the place of \
+         that one, and code that calls it can crash: rename the function in wit/world.wit, for example to `{name}-it`"
+    )
 }
 
 fn no_success(seen: &Seen) -> Finding {
