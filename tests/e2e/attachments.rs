@@ -13,7 +13,7 @@ use tokio::process::Child;
 
 use crate::lab;
 
-const PNG: &[u8] = b"\x89PNG\r\n\x1a\n a picture";
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\x09IDATa picture\0\0\0\0\0\0\0\0IEND\xaeB`\x82";
 const PDF: &[u8] = b"%PDF-1.4\n/Type /Pages /Count 2";
 
 fn lab_with_files(answers: impl IntoIterator<Item = Answer>) -> Lab {
@@ -135,6 +135,8 @@ async fn what_cannot_be_attached_is_refused_before_anything_is_sent() {
     let lab = lab_with_files([Answer::text("Done.").forever()]);
     lab.write("empty.png", "");
     lab.write("program", b"\x7fELF\x02\x01\x01\0");
+    lab.write("torn.png", &PNG[..20]);
+    lab.write("latin.txt", b"caf\xe9");
     lab.write("half", vec![b'a'; 5 << 20]);
     lab.write("other half", vec![b'b'; 5 << 20]);
     lab.write("huge.png", [PNG, &vec![7; 8 << 20]].concat());
@@ -156,6 +158,8 @@ async fn what_cannot_be_attached_is_refused_before_anything_is_sent() {
         (vec!["/dev/zero"], "it isn't a file"),
         (vec!["empty.png"], "it is empty"),
         (vec!["program"], "no model reads a file of its type"),
+        (vec!["torn.png"], "its end is missing"),
+        (vec!["latin.txt"], "it isn't text in UTF-8, but may be in WINDOWS-1252"),
         (
             vec!["huge.png"],
             "it is too large; attachments can have 8.0 MiB together",
@@ -186,7 +190,7 @@ async fn a_conversation_sends_a_file_with_the_next_prompt() {
     let ran = lab.call_with_input(["chat"], input).await.expect_code(0);
     assert!(
         ran.stderr
-            .contains("picture.txt (image/png, 18 B) goes with the next prompt."),
+            .contains("picture.txt (image/png, 41 B) goes with the next prompt."),
         "{ran}"
     );
     let requests = lab.simulator.requests();
@@ -205,7 +209,7 @@ async fn the_files_of_a_prompt_that_is_given_up_go_with_the_next_one() {
         let chat = lab.call_with_input(["chat", "--continue"], lines).await.expect_code(0);
         assert!(
             chat.stderr
-                .contains("gives it up, and gets its files: picture.txt (image/png, 18 B), paper ("),
+                .contains("gives it up, and gets its files: picture.txt (image/png, 41 B), paper ("),
             "{chat}"
         );
         let requests = lab.simulator.requests();
@@ -700,7 +704,7 @@ async fn a_file_that_a_low_budget_leaves_out_comes_back() {
         let says = "left out of requests of this run, because the budget doesn't cover them: big.txt (64.5 KiB)";
         assert!(low.stderr.contains(says), "{low}");
         if options.contains(&"json") {
-            let left_out = json!([{ "name": "big.txt", "bytes": 66_000, "comes_back": true }]);
+            let left_out = json!([{ "name": "big.txt", "bytes": 66_000, "comes_back": true, "reason": "budget" }]);
             assert_eq!(low.json()["left_out"], left_out);
         }
         assert!(!has_file());
@@ -735,4 +739,49 @@ async fn a_file_that_the_model_does_not_accept_is_left_out_for_good() {
     let shown = lab.call(["session", "show", "trip"]).await.expect_code(0).stdout;
     let says = "left out of the conversation from here on: big.txt (64.5 KiB)\n";
     assert_eq!(shown.matches(says).count(), 1, "{shown}");
+}
+
+/// The API accepts a hundred images and PDFs per request, and the host sends eighty.
+#[tokio::test]
+async fn files_that_newer_ones_leave_no_room_for_are_named_once() {
+    let lab = lab_with_files([Answer::text("Done.").forever()]);
+    lab.configure("max_tokens = 100\n");
+    let run = async |numbers: std::ops::Range<u32>, output: &str| {
+        let names: Vec<String> = numbers.map(|number| format!("{number}.pdf")).collect();
+        for name in &names {
+            lab.write(name, format!("%PDF-1.4\n/Type /Page {name}"));
+        }
+        let mut command = vec!["run", "--session", "trip", "--budget", "20", "--output", output, "Go."];
+        command.extend(names.iter().flat_map(|name| ["--attach", name.as_str()]));
+        lab.call(command).await.expect_code(0)
+    };
+    run(0..50, "text").await;
+    let full = run(50..80, "text").await;
+    assert!(!full.stderr.contains("left out"), "{full}");
+    let ran = run(80..82, "json").await;
+    let says = "left out of the conversation for good, because a request has room for 80 images and PDFs, and 20.0 MiB of them in \
+                base64: 1.pdf (26 B), 0.pdf (26 B)";
+    assert!(
+        ran.stderr.contains(says) && ran.stderr.contains("attach them again"),
+        "{ran}"
+    );
+    assert_eq!(ran.json()["left_out"][1]["name"], "0.pdf");
+    assert_eq!(ran.json()["left_out"][1]["reason"], "crowded_out");
+    let next = run(82..82, "text").await;
+    assert!(!next.stderr.contains("left out"), "{next}");
+    let shown = lab.call(["session", "show", "trip"]).await.expect_code(0).stdout;
+    let says = "left out of the conversation from here on, because a request has room for 80 images and PDFs, and 20.0 MiB of them in \
+                base64: 1.pdf (26 B), 0.pdf (26 B)\n";
+    assert_eq!(shown.matches(says).count(), 1, "{shown}");
+}
+
+/// A run that fails afterwards can't be asked what it sent.
+#[tokio::test]
+async fn a_run_that_fails_names_the_files_that_it_left_out_for_good() {
+    let lab = lab_with_files([Answer::text("Done."), Answer::error(413), Answer::error(401)]);
+    with_a_long_file(&lab).await;
+    let run = ["run", "--session", "trip", "--quiet", "Second."];
+    let ran = lab.call(run).await.expect_code(1);
+    let says = "left out of the conversation for good, because the model's API doesn't accept the whole: big.txt";
+    assert!(ran.stderr.contains(says), "{ran}");
 }

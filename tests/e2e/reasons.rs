@@ -106,7 +106,7 @@ async fn a_session_says_what_failed_and_what_it_cost() {
     lab.call(["run", "Go."]).await.expect_code(0);
     let (text, shown) = session(&lab).await;
     assert_eq!(text.matches("a model request failed (overloaded").count(), 1, "{text}");
-    assert_eq!(text.matches("): it cost nothing").count(), 1, "{text}");
+    assert_eq!(text.matches("): it cost nothing\n  error: ").count(), 1, "{text}");
     let charges = shown["charges"].as_array().unwrap();
     let usd = |value: &Value| value.as_str().unwrap().parse::<f64>().unwrap();
     let sum: f64 = charges.iter().map(|row| usd(&row["spent_usd"])).sum();

@@ -255,12 +255,14 @@ impl AttemptLog for Journal {
             self.partial_text().clone_from(&partial_text);
         }
         let Some(kept) = &self.kept else { return booked };
+        let (error, message) = error.map(|error| (error.kind, error.message)).unzip();
         let mut pending = kept.outbox.pending();
         pending.add(&Fact::AttemptEnded {
             reservation,
             usage,
             request_id,
             error,
+            message,
             partial_text,
         });
         pending.booked.push(booked);

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::events::{Ending, ErrorInfo, LeftOutFile};
+use crate::events::{Ending, ErrorInfo, LeftOutFile, TrimReason};
 use crate::ledger::BudgetStatus;
 use crate::resilience::BreakerStats;
 use crate::telemetry::SessionMetrics;
@@ -28,7 +28,8 @@ pub struct RunReport {
     pub breakers: Vec<BreakerStats>,
     pub budget: Vec<BudgetStatus>,
     pub error: Option<ErrorInfo>,
-    /// The attachments that requests of this run left out, because the budget didn't cover them or the model's API didn't accept them.
+    /// The attachments that requests of this run left out, because the budget didn't cover them, the model's API didn't accept them, or
+    /// newer ones left no room.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<LeftOut>,
     /// Why the end of the run could not be written to the session, if so. It is tried again as long as this process lives.
@@ -43,4 +44,5 @@ pub struct LeftOut {
     pub file: LeftOutFile,
     /// Whether it is sent again as soon as the budget covers it. Otherwise it is out of the conversation for good.
     pub comes_back: bool,
+    pub reason: TrimReason,
 }

@@ -62,19 +62,18 @@ pub(super) struct Trim {
 }
 
 impl Trim {
-    const fn kind(&self) -> TrimKind {
-        match self.reason {
+    fn fact(&self) -> Fact {
+        let files = self.trimmed.files.clone();
+        let what = match self.reason {
             TrimReason::TooLong | TrimReason::Budget => TrimKind::Results,
             TrimReason::VendorBlocks => TrimKind::VendorBlocks,
             TrimReason::Images => TrimKind::Images,
-        }
-    }
-
-    fn fact(&self) -> Fact {
-        Fact::Trimmed {
-            what: self.kind(),
-            files: self.trimmed.files.clone(),
-        }
+            TrimReason::CrowdedOut => {
+                let images = self.trimmed.images as u64;
+                return Fact::CrowdedOut { images, files };
+            }
+        };
+        Fact::Trimmed { what, files }
     }
 
     /// Whether what was taken out comes back with a request that can be paid for.
@@ -256,29 +255,58 @@ impl Run<'_> {
     /// so that one long tool result doesn't end the run. Then restores the history: if that didn't help, the images might not have been
     /// the cause, and what was left out for the budget's sake is sent again as soon as a request can be paid for.
     async fn ask_model(&mut self) -> Result<ModelResponse, Ended> {
-        let mut trims = Vec::new();
+        let mut trims = Vec::from_iter(self.crowded_out());
         let result = self.ask_trimming_history(&mut trims).await;
         self.state.conversation.restore();
-        if result.is_ok() {
-            for trim in trims {
-                if trim.comes_back() {
-                    self.record(&Fact::LeftOut {
-                        results: trim.trimmed.results as u64,
-                        files: trim.trimmed.files.clone(),
-                    });
-                } else if !trim.is_permanent {
-                    self.record(&trim.fact());
-                }
-                let comes_back = trim.comes_back();
-                for file in trim.trimmed.files {
-                    let left_out = LeftOut { file, comes_back };
-                    if !self.left_out.contains(&left_out) {
-                        self.left_out.push(left_out);
-                    }
+        // Without an answer, what was only tried counts for nothing.
+        trims.retain(|trim| trim.is_permanent || result.is_ok());
+        for trim in trims {
+            if trim.comes_back() {
+                self.record(&Fact::LeftOut {
+                    results: trim.trimmed.results as u64,
+                    files: trim.trimmed.files.clone(),
+                });
+            } else if !trim.is_permanent {
+                self.record(&trim.fact());
+            }
+            let (comes_back, reason) = (trim.comes_back(), trim.reason);
+            for file in trim.trimmed.files {
+                let left_out = LeftOut {
+                    file,
+                    comes_back,
+                    reason,
+                };
+                if !self.left_out.contains(&left_out) {
+                    self.left_out.push(left_out);
                 }
             }
         }
         result.map_err(Ended::from)
+    }
+
+    /// What the conversation has no room for any more, the first time that a request is made without it.
+    fn crowded_out(&mut self) -> Option<Trim> {
+        let trim = Trim {
+            reason: TrimReason::CrowdedOut,
+            trimmed: self.state.conversation.take_crowded_out(),
+            is_permanent: true,
+        };
+        if trim.trimmed.is_nothing() {
+            return None;
+        }
+        self.announce(trim.reason, &trim.trimmed);
+        self.record(&trim.fact());
+        Some(trim)
+    }
+
+    fn announce(&self, reason: TrimReason, trimmed: &Trimmed) {
+        self.emitter.emit(EventKind::HistoryTrimmed {
+            reason,
+            results: u32::try_from(trimmed.results).unwrap_or(u32::MAX),
+            bytes: trimmed.bytes as u64,
+            images: u32::try_from(trimmed.images).unwrap_or(u32::MAX),
+            files: trimmed.files.clone(),
+        });
     }
 
     async fn ask_trimming_history(&mut self, trims: &mut Vec<Trim>) -> Result<ModelResponse, ModelError> {
@@ -320,13 +348,7 @@ impl Run<'_> {
                 tried = Tried::default();
                 continue;
             };
-            self.emitter.emit(EventKind::HistoryTrimmed {
-                reason,
-                results: u32::try_from(trimmed.results).unwrap_or(u32::MAX),
-                bytes: trimmed.bytes as u64,
-                images: u32::try_from(trimmed.images).unwrap_or(u32::MAX),
-                files: trimmed.files.clone(),
-            });
+            self.announce(reason, &trimmed);
             trims.push(Trim {
                 reason,
                 trimmed,

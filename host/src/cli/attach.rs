@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::{CliError, format};
 use crate::events::LeftOutFile;
-use crate::transcript::{ATTACHMENT_TYPES, Attachment, AttachmentContent, MAX_ATTACHMENT_BYTES, MAX_ATTACHMENTS};
+use crate::session::{MAX_IMAGE_BYTES as REQUEST_BYTES, MAX_IMAGES};
+use crate::transcript::{
+    ATTACHMENT_TYPES, Attachment, AttachmentContent, MAX_ATTACHMENT_BYTES, MAX_ATTACHMENTS, is_torn, other_encoding,
+};
 
 /// The most bytes of an image: 10 MiB in base64. Source: the vendor's page on images.
 const MAX_IMAGE_BYTES: u64 = 10 * 1024 * 1024 / 4 * 3;
@@ -57,11 +60,23 @@ pub fn read(path: &Path, attached: &[Attachment]) -> Result<Option<Attachment>, 
     }
     let file_name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
     let Some(attachment) = Attachment::of(&file_name, &file) else {
-        return Err(CliError::usage(
-            format!("can't attach {name}: no model reads a file of its type"),
-            format!("attach {ATTACHMENT_TYPES}; what counts is the content, not the name"),
-        ));
+        return Err(match other_encoding(&file) {
+            Some(encoding) => CliError::usage(
+                format!("can't attach {name}: it isn't text in UTF-8, but may be in {encoding}"),
+                format!("convert it first: iconv -f {encoding} -t UTF-8 {name} > FILE"),
+            ),
+            None => CliError::usage(
+                format!("can't attach {name}: no model reads a file of its type"),
+                format!("attach {ATTACHMENT_TYPES}; what counts is the content, not the name"),
+            ),
+        });
     };
+    if is_torn(&file) {
+        return Err(CliError::usage(
+            format!("can't attach {name}: its end is missing, so that no model can read it"),
+            "download or save the image again",
+        ));
+    }
     if matches!(attachment.content, AttachmentContent::Image(_)) && attachment.bytes > MAX_IMAGE_BYTES {
         return Err(CliError::usage(
             format!(
@@ -128,7 +143,15 @@ pub fn left_out(file: &LeftOutFile) -> String {
     format!("{} ({})", format::one_line(&file.name, 64), format::bytes(file.bytes))
 }
 
-/// The same, from what a session keeps.
+/// Why newer images and PDFs leave no room for older ones.
+pub fn crowded_out() -> String {
+    format!(
+        "a request has room for {MAX_IMAGES} images and PDFs, and {} of them in base64",
+        format::bytes(REQUEST_BYTES as u64)
+    )
+}
+
+/// Its name, type and size, from what a session keeps.
 pub fn described(name: &str, media_type: &str, bytes: u64) -> String {
     let (name, media_type) = (format::one_line(name, 64), format::one_line(media_type, 64));
     format!("{name} ({media_type}, {})", format::bytes(bytes))

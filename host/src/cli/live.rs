@@ -13,10 +13,10 @@ use super::printer::{Printer, Render};
 use super::progress::{JsonLines, ProgressRenderer};
 use super::session_args::SettingNames;
 use super::{CliError, Context, Output, attach, error, session, summary};
-use crate::agent::{Approver, RunOptions, RunReport, Session};
+use crate::agent::{Approver, LeftOut, RunOptions, RunReport, Session};
 use crate::assembly::Host;
 use crate::config::Config;
-use crate::events::{Ending, ErrorInfo};
+use crate::events::{Ending, ErrorInfo, TrimReason};
 use crate::telemetry::{EventBus, Observer};
 use crate::tools::AnswerSchema;
 use crate::transcript::Attachment;
@@ -233,19 +233,28 @@ pub fn print_unsaved(cx: &Context, unsaved: Option<&ErrorInfo>) {
 
 /// Names the attachments that requests left out.
 pub fn print_left_out(cx: &Context, report: &RunReport) {
-    for (comes_back, what, hint) in [
+    let for_good = |why: &str| format!("left out of the conversation for good, because {why}");
+    let again = "attach them again to ask about them";
+    type Case = fn(&LeftOut) -> bool;
+    let cases: [(Case, String, &str); 3] = [
         (
-            true,
-            "left out of requests of this run, because the budget doesn't cover them",
+            |it| it.comes_back,
+            "left out of requests of this run, because the budget doesn't cover them".to_owned(),
             "they stay in the session, and are sent again with a request that the budget covers",
         ),
         (
-            false,
-            "left out of the conversation for good, because the model's API doesn't accept the whole",
-            "attach them again to ask about them",
+            |it| !it.comes_back && it.reason != TrimReason::CrowdedOut,
+            for_good("the model's API doesn't accept the whole"),
+            again,
         ),
-    ] {
-        let files = report.left_out.iter().filter(|it| it.comes_back == comes_back);
+        (
+            |it| it.reason == TrimReason::CrowdedOut,
+            for_good(&attach::crowded_out()),
+            again,
+        ),
+    ];
+    for (is_it, what, hint) in cases {
+        let files = report.left_out.iter().filter(|it| is_it(it));
         let files: Vec<String> = files.map(|it| attach::left_out(&it.file)).collect();
         if !files.is_empty() {
             let message = format!("{what}: {}", files.join(", "));

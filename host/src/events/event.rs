@@ -156,7 +156,8 @@ pub enum EventKind {
         rule: String,
         message: String,
     },
-    /// Part of the conversation is no longer sent to the model, because its API or the budget refused the whole.
+    /// Part of the conversation is no longer sent to the model, because its API or the budget refused the whole, or because newer images
+    /// and PDFs fill a request.
     HistoryTrimmed {
         reason: TrimReason,
         /// Tool results that were truncated or removed.
@@ -215,6 +216,8 @@ pub enum TrimReason {
     Images,
     /// The API refused the request, possibly because of blocks that only the vendor understands, such as thinking.
     VendorBlocks,
+    /// A request has no room for them beside newer images and PDFs.
+    CrowdedOut,
 }
 
 /// An attachment that a request leaves out.
@@ -231,6 +234,7 @@ impl TrimReason {
             Self::Budget => "budget",
             Self::Images => "images",
             Self::VendorBlocks => "vendor_blocks",
+            Self::CrowdedOut => "crowded_out",
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{BoxFuture, ModelError};
-use crate::events::Usage;
+use crate::events::{ErrorInfo, Usage};
 use crate::ledger::{Ledger, Reservation, ReserveRequest};
 
 /// Writes attempts down, so that a crash forgets none. Its futures return once it is durable.
@@ -29,8 +29,8 @@ pub struct AttemptEnd {
     /// As far as it is known.
     pub usage: Option<Usage>,
     pub request_id: Option<String>,
-    /// The error's stable identifier; `None` for an answer.
-    pub error: Option<String>,
+    /// `None` for an answer.
+    pub error: Option<ErrorInfo>,
     /// What had arrived of an answer that has no end.
     pub partial_text: Option<String>,
 }

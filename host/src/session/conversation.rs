@@ -4,10 +4,10 @@ use super::state::NOT_MADE;
 use crate::events::LeftOutFile;
 use crate::transcript::{Attachment, AttachmentContent, Block, Content, Image, Message, Role, ToolResult, ToolUse};
 
-/// Maximum images and attachments per request; older ones are removed. The API accepts a hundred.
-const MAX_IMAGES: usize = 80;
-/// Maximum bytes of all images and attachments in a request, as sent (base64). The API accepts 32 MiB per request.
-const MAX_IMAGE_BYTES: usize = 20 * 1024 * 1024;
+/// Maximum images and PDFs per request; older ones are removed. The API accepts a hundred.
+pub(crate) const MAX_IMAGES: usize = 80;
+/// Maximum bytes of all images and PDFs in a request, as sent (base64). The API accepts 32 MiB per request.
+pub(crate) const MAX_IMAGE_BYTES: usize = 20 * 1024 * 1024;
 
 /// Bytes kept of each of the newest results when they must be truncated. Results of up to twice this size aren't trimmed.
 const KEPT_BYTES: usize = 1024;
@@ -50,6 +50,8 @@ pub(crate) struct Conversation {
     before_prompt: usize,
     /// A copy from before a provisional trim, for [`Self::restore`].
     snapshot: Option<Vec<Message>>,
+    /// What newer images and PDFs have left no room for, until it is reported.
+    crowded_out: Trimmed,
 }
 
 impl Conversation {
@@ -195,8 +197,14 @@ impl Conversation {
         self.keep_newest_images();
     }
 
+    /// What newer images and PDFs have left no room for since this was asked last.
+    pub(crate) fn take_crowded_out(&mut self) -> Trimmed {
+        std::mem::take(&mut self.crowded_out)
+    }
+
     fn keep_newest_images(&mut self) {
         let (mut images, mut bytes) = (0, 0);
+        let crowded_out = &mut self.crowded_out;
         let mut is_kept = |size: usize| {
             images += 1;
             bytes += size;
@@ -212,11 +220,14 @@ impl Conversation {
                 Block::ToolResult(result) => {
                     for content in result.content.iter_mut().rev() {
                         if matches!(content, Content::Image(_)) && !is_kept(size(content)) {
+                            crowded_out.images += 1;
+                            crowded_out.bytes += size(content);
                             *content = Content::text("[an image of an earlier result is left out]");
                         }
                     }
                 }
                 Block::Attachment(attachment) if is_file(attachment) && !is_kept(attachment.data().len()) => {
+                    crowded_out.add_file(attachment);
                     *block = Block::text(format!("[the attachment {} is left out]", attachment.name));
                 }
                 _ => {}
@@ -605,6 +616,9 @@ mod tests {
             with_images(&mut conversation, id, 20, 10);
         }
         assert_eq!(images(&conversation), [0, 20, 20, 20, 20]);
+        let crowded_out = conversation.take_crowded_out();
+        assert_eq!((crowded_out.images, crowded_out.bytes), (20, 200));
+        assert!(conversation.take_crowded_out().is_nothing());
         with_images(&mut conversation, "f", 3, MAX_IMAGE_BYTES / 3);
         assert_eq!(images(&conversation), [0, 0, 0, 0, 0, 3]);
         assert_eq!(conversation.drop_images().images, 3);

@@ -60,6 +60,9 @@ pub(crate) enum Fact {
         request_id: Option<String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         error: Option<String>,
+        /// What went wrong, in the words of the API where it has some.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        message: Option<String>,
         /// What had arrived of an answer that has no end. People can read it; the conversation goes on without it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         partial_text: Option<String>,
@@ -139,6 +142,14 @@ pub(crate) enum Fact {
     /// stays a part of the conversation.
     LeftOut {
         results: u64,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        files: Vec<LeftOutFile>,
+    },
+    /// The next request has no room for these images and PDFs, because of newer ones. They left the conversation with the fact that brought
+    /// the newer ones; this says that it was reported.
+    CrowdedOut {
+        /// Images of results.
+        images: u64,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         files: Vec<LeftOutFile>,
     },
@@ -234,6 +245,7 @@ impl Fact {
             Self::CallEnded(_) => "call_ended",
             Self::Trimmed { .. } => "trimmed",
             Self::LeftOut { .. } => "left_out",
+            Self::CrowdedOut { .. } => "crowded_out",
             Self::RunEnded { .. } => "run_ended",
             Self::Unknown => "unknown",
         }
@@ -286,6 +298,10 @@ mod tests {
             },
             Fact::AskedAgain {},
             Fact::CallEnded(fate),
+            Fact::CrowdedOut {
+                images: 1,
+                files: Vec::new(),
+            },
             Fact::Trimmed {
                 what: TrimKind::Images,
                 files: Vec::new(),

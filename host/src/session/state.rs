@@ -311,6 +311,9 @@ impl State {
                 });
                 self.last = Some(*outcome);
             }
+            Fact::CrowdedOut { .. } => {
+                self.conversation.take_crowded_out();
+            }
             Fact::AttemptStarted { reservation, .. } => self.unanswered_attempt.clone_from(reservation),
             Fact::LeftOut { .. } | Fact::AttemptEnded { .. } | Fact::Reopened { .. } | Fact::Unknown => {}
         }

@@ -86,6 +86,48 @@ impl Attachment {
     }
 }
 
+/// Whether an image has no end, as one whose download broke off.
+pub fn is_torn(file: &[u8]) -> bool {
+    match file {
+        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', chunks @ ..] => !has_end_chunk(chunks),
+        [0xff, 0xd8, 0xff, ..] => {
+            // Neither can be part of compressed pixels. What lies before them may hold a whole smaller image.
+            let last = |marker: [u8; 2]| file.windows(2).rposition(|bytes| bytes == marker);
+            let (pixels, end) = (last([0xff, 0xda]), last([0xff, 0xd9]));
+            pixels.is_none() || end < pixels
+        }
+        [b'R', b'I', b'F', b'F', a, b, c, d, rest @ ..] => {
+            let length = u32::from_le_bytes([*a, *b, *c, *d]);
+            (rest.len() as u64) < u64::from(length)
+        }
+        _ => false,
+    }
+}
+
+/// Whether the chunks of a PNG are whole, up to its last.
+fn has_end_chunk(mut chunks: &[u8]) -> bool {
+    while let Some(([a, b, c, d, kind @ ..], rest)) = chunks.split_first_chunk::<8>() {
+        // After its data, a chunk has four bytes of checksum.
+        let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
+        match rest.get(length.saturating_add(4)..) {
+            Some(_) if kind == b"IEND" => return true,
+            Some(next) => chunks = next,
+            None => return false,
+        }
+    }
+    false
+}
+
+/// The encoding that a text may have which isn't UTF-8, as `iconv` calls it.
+pub fn other_encoding(file: &[u8]) -> Option<&'static str> {
+    let is_binary = |byte: &u8| (*byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x0c)) || *byte == 0x7f;
+    match file {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some("UTF-16"),
+        _ if str::from_utf8(file).is_err() && !file.iter().any(is_binary) => Some("WINDOWS-1252"),
+        _ => None,
+    }
+}
+
 fn text(file: &[u8]) -> Option<&str> {
     let text = str::from_utf8(file).ok()?;
     let is_binary = |character: char| character.is_control() && !matches!(character, '\t' | '\n' | '\r' | '\x0c');
@@ -167,6 +209,37 @@ mod tests {
             b"esc \x1b[2J",
         ] {
             assert_eq!(Attachment::of("x.png", nothing), None, "{nothing:?}");
+        }
+    }
+
+    #[test]
+    fn an_image_without_its_end_is_torn() {
+        let png = b"\x89PNG\r\n\x1a\n\0\0\0\x02IDAT\x01\x02sum.\0\0\0\0IENDsum.";
+        // A smaller image lies before the pixels.
+        let jpeg = b"\xff\xd8\xff\xe1\0\x08\xff\xd8\xff\xda\xff\xd9\xff\xda\0\x02\x07\x07\x07\xff\xd9";
+        let webp = b"RIFF\x09\0\0\0WEBPVP8 \x07";
+        for file in [&png[..], jpeg, webp] {
+            assert!(!is_torn(file), "{file:?}");
+            assert!(!is_torn(&[file, b"more"].concat()), "{file:?}");
+            for length in 14..file.len() {
+                assert!(is_torn(&file[..length]), "{length} of {file:?}");
+            }
+        }
+        for other in [&b"text"[..], b"%PDF-1.4", b"GIF89a"] {
+            assert!(!is_torn(other));
+        }
+    }
+
+    #[test]
+    fn text_in_another_encoding_is_recognised() {
+        for (file, encoding) in [
+            (&b"caf\xe9\n"[..], Some("WINDOWS-1252")),
+            (b"\xff\xfea\0", Some("UTF-16")),
+            ("café".as_bytes(), None),
+            (b"\x7fELF\x02\xff", None),
+            (b"PK\x03\x04\xff", None),
+        ] {
+            assert_eq!(other_encoding(file), encoding, "{file:?}");
         }
     }
 

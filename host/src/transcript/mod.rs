@@ -10,7 +10,8 @@ mod repair;
 mod tool;
 
 pub use self::attachment::{
-    ATTACHMENT_TYPES, Attachment, AttachmentContent, MAX_ATTACHMENT_BYTES, MAX_ATTACHMENTS, tagged,
+    ATTACHMENT_TYPES, Attachment, AttachmentContent, MAX_ATTACHMENT_BYTES, MAX_ATTACHMENTS, is_torn, other_encoding,
+    tagged,
 };
 pub use self::blank::is_blank;
 pub use self::block::{Block, Opaque};

@@ -145,7 +145,9 @@ pub fn progress_line(event: &EventKind, last_failure: Option<&str>) -> Option<Pr
             images,
             files,
         } => {
+            let crowded_out = attach::crowded_out();
             let why = match reason {
+                TrimReason::CrowdedOut => &crowded_out,
                 TrimReason::TooLong => "the conversation is too long for the model",
                 TrimReason::Budget => "the budget doesn't cover the whole conversation",
                 TrimReason::Images => "the API refused the request, perhaps because of its images",

@@ -9,6 +9,9 @@ use crate::cli::format;
 use crate::ledger::{Ledger, LedgerError, LedgerRow};
 use crate::money::NanoUsd;
 
+/// Characters of an error's message that are printed.
+const MESSAGE_CHARS: usize = 400;
+
 /// Reads the facts of a session in their order.
 #[derive(Debug)]
 pub(super) struct Requests {
@@ -47,8 +50,11 @@ impl Requests {
                 };
                 self.failed += 1;
                 let id = text("request_id").map_or_else(String::new, |id| format!(", request id {id}"));
+                let message = text("message").map_or_else(String::new, |message| {
+                    format!("\n  error: {}", format::one_line(&message, MESSAGE_CHARS))
+                });
                 let said = format!("a model request failed ({error}{id}): {cost}");
-                return Ok(Some(format::escape(&said).into_owned()));
+                return Ok(Some(format!("{}{message}", format::escape(&said))));
             }
             Some("reopened" | "run_ended") => self.under_way.take(),
             _ => None,

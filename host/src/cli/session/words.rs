@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::cli::{attach, format};
 use crate::events::LeftOutFile;
 
-/// Characters of a result that are printed.
+/// Characters of a result or a reason that are printed.
 const RESULT_CHARS: usize = 400;
 
 /// What a fact says to a person. `None`: only programs need it.
@@ -38,7 +38,9 @@ pub(super) fn in_words(fact: &Value) -> Option<String> {
         "approval_requested" => format!("{} waits for a person", format::escape(text("tool"))),
         "approval_decided" => {
             let reason = fact["reason"].as_str();
-            let reason = reason.map_or_else(String::new, |reason| format!(": {}", format::escape(reason)));
+            let reason = reason.map_or_else(String::new, |reason| {
+                format!(": {}", format::one_line(reason, RESULT_CHARS))
+            });
             let scope = if fact["for_session"] == true {
                 ", for this session"
             } else {
@@ -63,6 +65,11 @@ pub(super) fn in_words(fact: &Value) -> Option<String> {
             format!("continued{}", changes.collect::<String>())
         }
         "trimmed" => format!("left out of the conversation from here on{}", left_out(fact)),
+        "crowded_out" => format!(
+            "left out of the conversation from here on, because {}{}",
+            attach::crowded_out(),
+            left_out(fact)
+        ),
         "left_out" => format!("left out of one request, because of the budget{}", left_out(fact)),
         _ => return None,
     })
@@ -86,6 +93,10 @@ fn attached(fact: &Value) -> String {
 fn left_out(fact: &Value) -> String {
     let files = serde_json::from_value::<Vec<LeftOutFile>>(fact["files"].clone()).unwrap_or_default();
     let results = match (fact["what"].as_str(), fact["results"].as_u64()) {
+        _ if fact["kind"] == "crowded_out" => {
+            let images = fact["images"].as_u64().filter(|images| *images > 0);
+            images.map(|images| format!("{} of results", format::counted(images, "image")))
+        }
         (Some("vendor_blocks"), _) => Some("what only the model's vendor can read".to_owned()),
         (Some("images"), _) => Some("all images".to_owned()),
         (_, Some(0)) => None,

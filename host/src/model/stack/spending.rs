@@ -73,7 +73,7 @@ impl ModelStack {
                 Measured::NotStarted | Measured::NoUsage => None,
             },
             request_id: progress.request_id(),
-            error: result.as_ref().err().map(|error| error.kind().to_owned()),
+            error: result.as_ref().err().map(ModelError::info),
             partial_text: result
                 .is_err()
                 .then(|| progress.text_so_far())
