@@ -6,7 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 const NANOS_PER_USD: u64 = 1_000_000_000;
-const NANOS_PER_MICRO: u64 = 1_000;
+/// People read amounts in millionths of a dollar.
+pub const NANOS_PER_MICRO: u64 = 1_000;
 
 /// An amount in billionths of a US dollar. Holds up to about 18.4 billion dollars. Arithmetic saturates, so an absurd price
 /// makes a request unaffordable instead of free.

@@ -128,6 +128,8 @@ async fn a_destructive_call_waits_for_a_person_and_is_made_once() {
 
     let approved = lab.call(["approval", "approve", short]).await.expect_code(0);
     assert!(approved.stderr.contains("session resume"), "{approved}");
+    // Somebody still has to go on with it.
+    assert_eq!(text(&waiting(&lab).await, "state"), "approved");
     let again = decide(&lab, &approval, &["approve"]).await.expect_code(0).json();
     assert_eq!(again["state"], "approved");
     let denied = decide(&lab, &approval, &["deny"]).await.expect_code(2).json();
@@ -248,7 +250,7 @@ async fn approved_of_a_command_line(lab: &Lab) {
     assert!(hint.contains(resume) && !hint.contains("hunter2"), "{hint}");
     let approval = waiting(lab).await;
     let approved = lab.call(["approval", "approve", text(&approval, "id")]).await;
-    let says = "with the `--plugin` and the grants of the run that asked";
+    let says = "with the `--plugin` of `notes` and the grants of the run that asked";
     assert!(approved.stderr.contains(says), "{approved}");
 }
 
@@ -882,8 +884,9 @@ async fn a_decision_for_the_session_is_for_every_call_that_waits() {
     decide(&lab, &one, &["approve"]).await.expect_code(0);
     let more = decide(&lab, &one, &["approve", "--always"]).await.expect_code(2).json();
     assert_eq!(more["error"]["kind"], "approval_decided");
-    let other = waiting(&lab).await;
-    decide(&lab, &other, &["approve", "--always"]).await.expect_code(0);
+    let open = approvals(&lab, false).await;
+    let other = open.iter().find(|approval| approval["state"] == "pending").unwrap();
+    decide(&lab, other, &["approve", "--always"]).await.expect_code(0);
     assert_eq!(resume(&lab, &one, 0).await["answer"], "So.");
     assert_eq!(server.requests(), 3);
     for approval in approvals(&lab, true).await {

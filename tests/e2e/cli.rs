@@ -408,7 +408,7 @@ async fn budget_commands() {
     let ran = lab.call(["budget", "set", "session", "unlimited"]).await.expect_code(0);
     assert!(ran.stdout.contains("budget set (configured: $1.000000)"), "{ran}");
     assert!(!ran.stderr.contains("no run can start"), "{ran}");
-    for (amount, is_too_little) in [("0.0000001", true), ("5", false), ("unlimited", false)] {
+    for (amount, is_too_little) in [("0.000001", true), ("5", false), ("unlimited", false)] {
         let ran = lab.call(["budget", "set", "session", amount]).await.expect_code(0);
         let warns = ran.stderr.contains("reserves at least $") && ran.stderr.contains("no run can start");
         assert_eq!(warns, is_too_little, "{ran}");
@@ -431,6 +431,8 @@ async fn budget_commands() {
         (&json!("7.000000"), &json!("cofferdam.toml:2:16"))
     );
     lab.call(["budget", "set", "host_day", "-1"]).await.expect_code(2);
+    let finer = lab.call(["budget", "set", "session", "0.0000001"]).await.expect_code(2);
+    assert!(finer.stderr.contains("a limit has six decimals at most"), "{finer}");
     lab.call(["budget", "set", "galaxy", "1"]).await.expect_code(2);
 }
 

@@ -118,6 +118,15 @@ async fn an_unknown_shell_is_refused() {
 }
 
 #[tokio::test]
+async fn what_a_limit_can_be_is_completed() {
+    let lab = lab([]);
+    let scopes = ["session", "tenant_day", "tenant_month", "host_day"];
+    assert_eq!(complete(&lab, &["budget", "set", ""]).await[..4], scopes);
+    let limits = complete(&lab, &["budget", "set", "session", ""]).await;
+    assert_eq!(limits[..2], ["default", "unlimited"]);
+}
+
+#[tokio::test]
 async fn sessions_are_completed() {
     let lab = lab([Answer::text("Hello.").forever()]);
     let show = ["session", "show", "ni"];

@@ -16,7 +16,7 @@ const INDENT: &str = "\n          ";
 
 #[derive(Debug, Subcommand)]
 pub enum ApprovalCommand {
-    /// List the calls that wait for a person, the newest first
+    /// List the calls that wait for a person, or are approved and have not begun, the newest first
     List(ListArgs),
     /// Show a call that waits: its tool, its input and what it can reach
     Show(OneArgs),
@@ -28,7 +28,7 @@ pub enum ApprovalCommand {
 
 #[derive(Args, Debug)]
 pub struct ListArgs {
-    /// Those that are decided or expired as well
+    /// Those that were denied, have begun or expired as well
     #[arg(long)]
     all: bool,
     /// Only those of this session
@@ -101,7 +101,7 @@ async fn list(cx: &Context, store: &Store, args: ListArgs) -> Result<(), CliErro
     let filter = ApprovalFilter {
         session,
         tenant: args.tenant,
-        only_pending: !args.all,
+        only_open: !args.all,
         count: args.limit,
         ..ApprovalFilter::default()
     };
@@ -110,7 +110,9 @@ async fn list(cx: &Context, store: &Store, args: ListArgs) -> Result<(), CliErro
         Output::Json => cx.stdout.json_pretty(&approvals),
         Output::StreamJson => approvals.iter().for_each(|approval| cx.stdout.json_line(approval)),
         Output::Text if approvals.is_empty() && args.all => cx.note("No call has waited for a person."),
-        Output::Text if approvals.is_empty() => cx.note("No call waits for a person."),
+        Output::Text if approvals.is_empty() => {
+            cx.note("No call waits for a person, and none is approved that has not begun.")
+        }
         Output::Text => cx.stdout.write(&table(&approvals).render_within(cx.stdout.width())),
     }
     Ok(())
@@ -208,8 +210,11 @@ async fn decide(
                 ApprovalState::Approved | ApprovalState::Denied => {
                     let is_configured = config.plugins.iter().any(|plugin| plugin.name == approval.plugin);
                     let with = match is_configured {
-                        true => "",
-                        false => ", with the `--plugin` and the grants of the run that asked",
+                        true => String::new(),
+                        false => format!(
+                            ", with the `--plugin` of `{}` and the grants of the run that asked",
+                            format::escape(&approval.plugin)
+                        ),
                     };
                     format!("; `cofferdam session resume {session}` goes on with its run{with}")
                 }

@@ -8,7 +8,7 @@ mod spending;
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 
-use super::{CliError, Context, Output, books, config_check, error, format};
+use super::{CliError, Context, Output, books, completions, config_check, error, format};
 use crate::agent::check_tenant;
 use crate::config::Config;
 use crate::ledger::{
@@ -16,7 +16,7 @@ use crate::ledger::{
     SpendingFilter, Unusual,
 };
 use crate::model::Prices;
-use crate::money::{MoneyError, NanoUsd};
+use crate::money::{MoneyError, NANOS_PER_MICRO, NanoUsd};
 
 /// The maximum width of a model's name and of a source, in characters.
 const MAX_CELL_CHARS: usize = 80;
@@ -47,10 +47,10 @@ enum BudgetCommand {
     /// Set a limit in the ledger; it overrides the configuration
     Set {
         /// `session`, `tenant_day`, `tenant_month` or `host_day`
-        #[arg(value_name = "SCOPE", value_parser = parse_scope)]
+        #[arg(value_name = "SCOPE", value_parser = parse_scope, add = completions::scopes())]
         scope: Scope,
         /// Dollars such as 2.50, `unlimited`, or `default` to follow the configuration again
-        #[arg(value_name = "AMOUNT", value_parser = parse_amount)]
+        #[arg(value_name = "AMOUNT", value_parser = parse_amount, add = completions::limits())]
         amount: Amount,
         /// The tenant whose day or month it is; without it, that of `[agent] tenant`
         #[arg(long, value_name = "NAME")]
@@ -143,6 +143,8 @@ fn parse_amount(text: &str) -> Result<Amount, String> {
     match text.parse().map_err(|error: MoneyError| error.to_string())? {
         // As in the file.
         NanoUsd::ZERO => Err("a limit of zero would refuse every request; set an amount, or `unlimited`".to_owned()),
+        // Nothing would show what holds.
+        amount if amount.as_nanos() % NANOS_PER_MICRO != 0 => Err("a limit has six decimals at most".to_owned()),
         amount => Ok(Amount::Override(LimitOverride::Usd(amount))),
     }
 }
@@ -376,7 +378,7 @@ mod tests {
             Ok(Amount::Override(LimitOverride::Unlimited))
         );
         assert_eq!(parse_amount("default").map(Amount::limit), Ok(None));
-        for refused in ["-1", "much", "0", "0.0", "00.000"] {
+        for refused in ["-1", "much", "0", "0.0", "00.000", "0.0000001", "1.0000005"] {
             assert!(parse_amount(refused).is_err(), "{refused}");
         }
     }

@@ -135,8 +135,8 @@ pub struct ApprovalFilter {
     pub id_prefix: Option<String>,
     pub session: Option<String>,
     pub tenant: Option<String>,
-    /// Only those that a person can still decide about.
-    pub only_pending: bool,
+    /// Only those that a person can still decide about, or that are approved and have not begun.
+    pub only_open: bool,
     /// When approvals that nobody decided about expire.
     pub now: Timestamp,
     /// The most that are listed.
@@ -149,7 +149,7 @@ impl Default for ApprovalFilter {
             id_prefix: None,
             session: None,
             tenant: None,
-            only_pending: false,
+            only_open: false,
             now: Timestamp::now(),
             count: 100,
         }

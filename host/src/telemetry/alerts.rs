@@ -10,12 +10,14 @@ use crate::money::NanoUsd;
 
 /// With fewer model attempts and tool calls than this, an error rate is meaningless.
 const ERROR_RATE_MINIMUM: u64 = 5;
+/// One failure is no rate.
+const MIN_ERRORS: u64 = 2;
 
 /// The alert rules' thresholds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlertSettings {
     /// A session alerts above this rate of (model errors + tool errors) / (model attempts + tool calls), once there are at least
-    /// five of the latter; default 0.1.
+    /// five of the latter and two errors; default 0.1.
     pub error_rate: f64,
     /// A session alerts above this cost; default $1.00.
     pub session_cost_usd: NanoUsd,
@@ -54,7 +56,8 @@ impl AlertRules {
                 let total = metrics.model_attempts.saturating_add(metrics.tool_calls);
                 let errors = metrics.model_errors.saturating_add(metrics.tool_errors);
                 let above = errors as f64 > self.settings.error_rate * total as f64;
-                if total < ERROR_RATE_MINIMUM || !above || std::mem::replace(&mut self.error_rate_fired, true) {
+                let is_rate = total >= ERROR_RATE_MINIMUM && errors >= MIN_ERRORS;
+                if !is_rate || !above || std::mem::replace(&mut self.error_rate_fired, true) {
                     return None;
                 }
                 let limit = self.settings.error_rate * 100.0;
@@ -154,6 +157,10 @@ mod tests {
     #[test]
     fn the_error_rate_needs_five_events_and_fires_once() {
         assert!(fired(AlertSettings::default(), attempts(4, 0)).is_empty());
+        assert!(
+            fired(AlertSettings::default(), attempts(1, 4)).is_empty(),
+            "one isn't many"
+        );
         assert_eq!(fired(AlertSettings::default(), attempts(4, 1)), ["error_rate"]);
         assert_eq!(fired(AlertSettings::default(), attempts(20, 0)), ["error_rate"]);
         let exactly_a_tenth = [attempts(0, 9), attempts(1, 0)].concat();

@@ -8,14 +8,17 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap_complete::engine::{ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter};
+use clap_complete::engine::{
+    ArgValueCandidates, ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter,
+};
 
 use crate::assembly;
 use crate::cli::format;
 use crate::config::Config;
+use crate::ledger::Scope;
 use crate::model::Prices;
 use crate::sandbox::CompilePlace;
-use crate::session::SessionInfo;
+use crate::session::{ApprovalState, SessionInfo};
 use crate::store::{ApprovalFilter, SessionFilter, Store, StoreError};
 use crate::tools::{BUILTIN_NAMES, ComponentSource};
 
@@ -86,20 +89,33 @@ fn kept_sessions() -> Vec<SessionInfo> {
 pub fn approvals() -> ArgValueCompleter {
     ArgValueCompleter::new(|current: &OsStr| {
         let typed = current.to_string_lossy();
-        let pending = listed(async |store| {
+        let open = listed(async |store| {
             let filter = ApprovalFilter {
-                only_pending: true,
+                only_open: true,
                 ..ApprovalFilter::default()
             };
             store.approvals(filter).await
         });
-        let typed = pending.into_iter().filter(|approval| approval.id.starts_with(&*typed));
+        let pending = open
+            .into_iter()
+            .filter(|approval| approval.state == ApprovalState::Pending);
+        let typed = pending.filter(|approval| approval.id.starts_with(&*typed));
         let candidates = typed.map(|approval| {
             let tool = format::one_line(&approval.tool, MAX_DESCRIPTION_CHARS);
             CompletionCandidate::new(approval.id).help(Some(tool.into()))
         });
         candidates.collect()
     })
+}
+
+/// The scopes of a budget.
+pub fn scopes() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| Scope::ALL.map(Scope::name).map(CompletionCandidate::new).into())
+}
+
+/// What a limit can be beside an amount.
+pub fn limits() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| ["default", "unlimited"].map(CompletionCandidate::new).into())
 }
 
 /// What the store of the configuration of the line has. Nothing is created or changed to find it.

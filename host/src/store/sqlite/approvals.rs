@@ -87,7 +87,7 @@ pub(super) fn find(connection: &Connection, filter: &ApprovalFilter) -> rusqlite
     let mut statement = connection.prepare_cached(
         "SELECT * FROM approvals
          WHERE (?1 IS NULL OR substr(id, 1, length(?1)) = ?1) AND (?2 IS NULL OR session = ?2)
-           AND (?3 IS NULL OR tenant = ?3) AND (NOT ?4 OR (state = 'pending' AND expires_at > ?5))
+           AND (?3 IS NULL OR tenant = ?3) AND (NOT ?4 OR state = 'approved' OR (state = 'pending' AND expires_at > ?5))
          ORDER BY requested_at DESC, id LIMIT ?6",
     )?;
     let found = statement.query_map(
@@ -95,7 +95,7 @@ pub(super) fn find(connection: &Connection, filter: &ApprovalFilter) -> rusqlite
             filter.id_prefix,
             filter.session,
             filter.tenant,
-            filter.only_pending,
+            filter.only_open,
             filter.now.to_string(),
             filter.count
         ],
