@@ -18,6 +18,8 @@ const DOWN: &str = "\u{1b}[B";
 const LEFT: &str = "\u{1b}[D";
 const CTRL_C: &str = "\u{3}";
 const CTRL_D: &str = "\u{4}";
+const CTRL_G: &str = "\u{7}";
+const CTRL_R: &str = "\u{12}";
 const CTRL_J: &str = "\n";
 const CTRL_Z: &str = "\u{1a}";
 const CTRL_BACKSLASH: &str = "\u{1c}";
@@ -510,6 +512,60 @@ async fn what_is_typed_and_not_sent_can_be_recalled() {
             "second",
             "another draft",
             "a draft!, left"
+        ]
+    );
+}
+
+/// Whatever ends the search, and whatever is sent then.
+#[tokio::test]
+async fn a_draft_outlives_a_search_of_earlier_lines() {
+    let lab = lab([Answer::text("An answer.").forever()]);
+    let mut chat = Chat::start(&lab).await;
+    chat.enter("first", "An answer.").await;
+    chat.enter("second", "An answer.").await;
+    let search = async |chat: &mut Chat, draft: &str| {
+        chat.terminal.type_keys(&format!("{draft}{CTRL_R}irs"));
+        chat.wait_for("`irs': first").await;
+    };
+    search(&mut chat, "draft one").await;
+    chat.terminal.type_keys(CTRL_G);
+    chat.wait_for("> draft one").await;
+    chat.enter("!", "An answer.").await;
+    search(&mut chat, "draft two").await;
+    chat.terminal.type_keys(CTRL_C);
+    chat.wait_for(PROMPT).await;
+    chat.enter(&format!("{UP}!"), "An answer.").await;
+    // Enter sends what was found, and so it does after it was edited.
+    for (draft, rest) in [("draft three", ""), ("draft four", "\u{5}!")] {
+        search(&mut chat, draft).await;
+        chat.enter(rest, "An answer.").await;
+        chat.enter(&format!("{UP}{UP}"), "An answer.").await;
+    }
+    chat.leave().await;
+    assert_eq!(
+        prompts(&lab)[2..],
+        [
+            "draft one!",
+            "draft two!",
+            "first",
+            "draft three",
+            "first!",
+            "draft four"
+        ]
+    );
+    let kept = std::fs::read_to_string(lab.path("data/cofferdam/chat-history")).unwrap();
+    let drafts = kept.lines().filter(|line| line.starts_with("draft"));
+    // None of them twice, but for those that were sent as well.
+    assert_eq!(
+        drafts.collect::<Vec<_>>(),
+        [
+            "draft one!",
+            "draft two",
+            "draft two!",
+            "draft three",
+            "draft three",
+            "draft four",
+            "draft four"
         ]
     );
 }

@@ -21,6 +21,10 @@ struct State {
     index: usize,
     /// By where they stand.
     changed: BTreeMap<usize, String>,
+    /// What a search found last. The editor shows it in the place of the line that is being edited.
+    found: Option<String>,
+    /// Lines in whose place a search has put another one.
+    replaced: Vec<String>,
 }
 
 impl Edits {
@@ -36,16 +40,29 @@ impl Edits {
         let mut state = self.lock();
         line.clone_into(&mut state.line);
         state.index = index;
-        if is_changed {
+        // The search was left, or what it did was undone.
+        state.replaced.retain(|replaced| replaced != line);
+        if state.found.as_deref() == Some(line) {
+            state.changed.remove(&index);
+        } else if is_changed {
             state.changed.insert(index, line.to_owned());
         }
     }
 
+    /// A search has found a line, which the editor shows next.
+    fn find(&self, found: &str) {
+        let mut state = self.lock();
+        let index = state.index;
+        let replaced = state.changed.remove(&index);
+        state.replaced.extend(replaced);
+        state.found = Some(found.to_owned());
+    }
+
     /// All that was typed, once. What is being edited comes last.
     pub fn take(&self) -> Vec<String> {
-        let State { index, mut changed, .. } = std::mem::take(&mut *self.lock());
-        let last = changed.remove(&index);
-        let typed = changed.into_values().chain(last);
+        let mut state = std::mem::take(&mut *self.lock());
+        let last = state.changed.remove(&state.index);
+        let typed = state.changed.into_values().chain(state.replaced).chain(last);
         typed.filter(|line| !line.trim().is_empty()).collect()
     }
 
@@ -130,7 +147,11 @@ impl History for Recalled {
     }
 
     fn search(&self, term: &str, start: usize, direction: SearchDirection) -> Result<Option<SearchResult<'_>>> {
-        self.lines.search(term, start, direction)
+        let result = self.lines.search(term, start, direction)?;
+        if let Some(result) = &result {
+            self.edits.find(&result.entry);
+        }
+        Ok(result)
     }
 
     fn starts_with(&self, term: &str, start: usize, direction: SearchDirection) -> Result<Option<SearchResult<'_>>> {
@@ -165,5 +186,32 @@ mod tests {
         assert_eq!(edits.line(), "one");
         assert_eq!(edits.take(), ["two, changed", "a draft"]);
         assert_eq!((recalled(1).as_str(), edits.take().len()), ("two", 0));
+    }
+
+    #[test]
+    fn a_draft_outlives_a_search() {
+        let edits = Edits::default();
+        let mut history = Recalled::new(&rustyline::Config::default(), edits.clone());
+        history.add("one").unwrap();
+        history.add("two").unwrap();
+        for (seen_after, typed) in [
+            // The match was taken as it is, was edited, was edited and restored, and was not taken.
+            (&[][..], &["a draft"][..]),
+            (&["one!"], &["a draft", "one!"]),
+            (&["one!", "one"], &["a draft"]),
+            (&["a draft"], &["a draft"]),
+            (&["a draft", "a draft!"], &["a draft!"]),
+        ] {
+            edits.see("a draft", 2, &history);
+            for (term, found) in [("t", "two"), ("o", "two"), ("on", "one")] {
+                let result = history.search(term, 1, SearchDirection::Reverse).unwrap().unwrap();
+                assert_eq!(result.entry, found);
+                edits.see(found, 2, &history);
+            }
+            for line in seen_after {
+                edits.see(line, 2, &history);
+            }
+            assert_eq!(edits.take(), typed);
+        }
     }
 }
