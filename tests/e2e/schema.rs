@@ -1,7 +1,7 @@
 //! `run --schema`: answers that must match a JSON Schema.
 
 use cofferdam::simulator::{Answer, ErrorAnswer, FaultKind, FaultPoint};
-use cofferdam_tests::Lab;
+use cofferdam_tests::{Lab, Terminal, finish};
 use serde_json::{Value, json};
 
 use crate::lab;
@@ -12,6 +12,9 @@ const SCHEMA: &str = r#"{
   "required": ["city", "celsius"],
   "additionalProperties": false
 }"#;
+
+/// What asks the terminal to mark what is pasted: from then on a line is edited.
+const PROMPT: &str = "\u{1b}[?2004h";
 
 const GOOD: &str = r#"{"city":"Boston","celsius":12}"#;
 const BAD: &str = r#"{"city":"Boston","celsius":"mild"}"#;
@@ -147,6 +150,45 @@ async fn a_run_that_goes_on_keeps_its_schema() {
         formats
             .iter()
             .all(|request| request.body["output_config"]["format"].is_object())
+    );
+}
+
+/// With a file that was attached since.
+#[tokio::test]
+async fn enter_in_a_chat_sends_the_last_prompt_again_with_its_schema() {
+    let lab = lab_with_schema([Answer::error(401), Answer::text(BAD), Answer::text(GOOD)]);
+    lab.write("note.txt", "A note.");
+    lab.call(["run", "--schema", "weather.json", "How is it in Boston?"])
+        .await
+        .expect_code(1);
+    let mut terminal = Terminal::of_width(200);
+    let child = terminal.start(lab.command(["chat", "--continue"]));
+    terminal.wait_for("Enter sends it again").await;
+    terminal.wait_for(PROMPT).await;
+    terminal.type_keys("/attach note.txt\r");
+    terminal.wait_for("goes with the next prompt").await;
+    terminal.wait_for(PROMPT).await;
+    terminal.type_keys("\r");
+    terminal.wait_for("\"Boston\"").await;
+    terminal.wait_for(PROMPT).await;
+    // Nothing is left.
+    terminal.type_keys("\r");
+    terminal.wait_for(PROMPT).await;
+    terminal.type_keys("\u{4}");
+    finish(child).await.expect_code(0);
+    let requests = lab.simulator.requests();
+    assert_eq!(requests.len(), 3);
+    for request in &requests {
+        assert!(
+            request.body["output_config"]["format"].is_object(),
+            "{:#}",
+            request.body
+        );
+    }
+    let sent = requests[1].body["messages"].to_string();
+    assert!(
+        sent.contains("How is it in Boston?") && sent.contains("A note."),
+        "{sent}"
     );
 }
 

@@ -3,6 +3,7 @@
 use tokio_util::sync::CancellationToken;
 
 use super::{Conversation, MAX_DESCRIPTION_CHARS};
+use crate::agent::RunReport;
 use crate::cli::live::print_unsaved;
 use crate::cli::{Output, approver, error, format, session};
 use crate::events::Ending;
@@ -114,6 +115,26 @@ impl Conversation<'_> {
         self.left_attachments = 0;
         let attachments = self.attachments.clone();
         let report = self.live.run(&mut self.session, prompt, attachments, cancel).await;
+        self.sent(report)
+    }
+
+    /// Sends the last prompt again, with what is attached by now, and for an answer of the same schema.
+    async fn send_again(&mut self, cancel: CancellationToken) {
+        let kept = self
+            .session
+            .unanswered()
+            .map(|(_, files)| files.into_iter().cloned().collect());
+        if kept.is_some_and(|kept: Vec<Attachment>| kept != self.attachments) {
+            print_unsaved(self.cx, self.session.keep_draft(None, &self.attachments).await.as_ref());
+        }
+        self.left_attachments = 0;
+        if let Some(report) = self.live.send_again(&mut self.session, cancel).await {
+            self.sent(report);
+        }
+    }
+
+    /// Reports on a prompt, and returns whether it has an answer.
+    fn sent(&mut self, report: RunReport) -> bool {
         self.report_on(report);
         let is_answered = self.session.unanswered().is_none();
         if is_answered {
@@ -256,9 +277,8 @@ impl Conversation<'_> {
             if self.session.unanswered().is_none() {
                 self.attachments.drain(..std::mem::take(&mut self.left_attachments));
             }
-        } else if let Some((prompt, _)) = self.session.unanswered() {
-            let prompt = prompt.to_owned();
-            self.send(&prompt, cancel).await;
+        } else {
+            self.send_again(cancel).await;
         }
         if self.is_unanswered() && !self.session.waits_for_approval() {
             self.offer().await;
