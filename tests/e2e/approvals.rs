@@ -607,7 +607,11 @@ async fn typed_before_the_question(arguments: &[&str], prompt: &str) {
         terminal.type_keys(prompt);
     }
     lab.wait_for_model_request().await;
-    terminal.type_keys("y\ry\r");
+    terminal.type_keys("y\r\u{1b}[31my\r");
+    if prompt.is_empty() {
+        // No line of a run will have it.
+        terminal.wait_for("no answer to it. It is ignored: y y\r\n").await;
+    }
     terminal.wait_for(QUESTION).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(server.requests(), 0);
@@ -677,6 +681,63 @@ async fn what_was_typed_before_a_question_waits_in_the_next_line() {
             last_message(&lab)
         );
     }
+}
+
+/// A mistyped answer isn't worth keeping, and a text is.
+#[tokio::test]
+async fn a_text_that_is_no_answer_waits_in_the_next_line() {
+    for term in ["xterm", "dumb"] {
+        let (server, lab, mut terminal, child) = typing_ahead(term).await;
+        terminal.type_keys("half a li");
+        terminal.wait_for(WAITS).await;
+        terminal.wait_for(QUESTION).await;
+        tokio::time::sleep(READ).await;
+        terminal.type_keys("yn\r");
+        terminal.wait_for("\r\nType one of these letters and Enter.").await;
+        terminal.wait_for(QUESTION).await;
+        tokio::time::sleep(READ).await;
+        // What Ctrl-U removes, Ctrl-Y brings back.
+        terminal.type_keys("Delete the other one.\u{15}\u{19}\r");
+        terminal
+            .wait_for("That is no answer, and waits in the next line. Type one of these letters")
+            .await;
+        terminal.wait_for(QUESTION).await;
+        tokio::time::sleep(READ).await;
+        assert_eq!(server.requests(), 0);
+        terminal.type_keys("y\r");
+        terminal.wait_for("Done.").await;
+        terminal.wait_for("> half a li").await;
+        terminal.wait_for("Delete the other one.").await;
+        tokio::time::sleep(READ).await;
+        assert_eq!((server.requests(), lab.simulator.requests().len()), (1, 2));
+        terminal.type_keys("!\r");
+        terminal.wait_for("Done.").await;
+        terminal.wait_for("> ").await;
+        terminal.type_keys(CTRL_D);
+        finish(child).await.expect_code(0);
+        let sent = last_message(&lab);
+        assert!(sent.contains("half a li\\nDelete the other one.\\n!"), "{sent}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_typed_before_a_question_can_be_recalled_after_sigterm() {
+    let (_server, lab, mut terminal, child) = typing_ahead("xterm").await;
+    terminal.type_keys("for the next line");
+    terminal.wait_for(WAITS).await;
+    terminal.wait_for(QUESTION).await;
+    tokio::time::sleep(READ).await;
+    terminal.type_keys("n half typ");
+    terminal.wait_for("half typ").await;
+    kill(
+        Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()),
+        Signal::SIGTERM,
+    )
+    .unwrap();
+    finish(child).await.expect_code(130);
+    assert!(terminal.is_ordinary());
+    let kept = std::fs::read_to_string(lab.path("data/cofferdam/chat-history")).unwrap();
+    assert_eq!(kept, "Go.\nfor the next line\\nn half typ\n");
 }
 
 /// Another process decides while a reason is typed.

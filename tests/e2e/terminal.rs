@@ -659,6 +659,22 @@ async fn a_line_that_is_half_typed_when_the_terminal_is_closed_can_be_recalled()
     assert_eq!(kept, "whole\nhalf a line\n");
 }
 
+/// No next line will read it, and the shell must not.
+#[tokio::test]
+async fn what_is_typed_ahead_when_the_process_is_ended_can_be_recalled() {
+    let lab = lab([Answer::fault(FaultKind::Stall, FaultPoint::Request)]);
+    let chat = Chat::start(&lab).await;
+    let mut requests = lab.simulator.watch();
+    chat.terminal.type_keys("Go.\r");
+    requests.recv().await.unwrap();
+    chat.terminal.type_keys("for the\rnext line");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    send(Signal::SIGTERM, &chat.child);
+    chat.ended(130).await;
+    let kept = std::fs::read_to_string(lab.path("data/cofferdam/chat-history")).unwrap();
+    assert_eq!(kept, "Go.\nfor the\\nnext line\n");
+}
+
 /// A shell and the system both send SIGHUP when a terminal is closed, so the second one doesn't end the process before the
 /// attempt is settled.
 #[tokio::test]
@@ -700,10 +716,13 @@ async fn a_second_ctrl_c_ends_the_process_and_restores_the_terminal() {
     requests.recv().await.unwrap();
     assert!(!chat.terminal.is_ordinary());
     let _held = hold_ledger(&lab);
-    chat.terminal.type_keys(CTRL_C);
+    chat.terminal.type_keys(&format!("typed ahead\r{CTRL_C}"));
     chat.wait_for("press Ctrl-C again to stop at once").await;
     chat.terminal.type_keys(CTRL_C);
     chat.ended(130).await;
+    // The shell doesn't run it, and the next conversation can recall it.
+    let kept = std::fs::read_to_string(lab.path("data/cofferdam/chat-history")).unwrap();
+    assert_eq!(kept, "Go.\ntyped ahead\n");
 }
 
 /// An answer that stalls after its beginning.
@@ -974,6 +993,62 @@ async fn a_dumb_terminal_gets_no_escapes_and_a_paste_is_one_prompt() {
     finish(child).await.expect_code(0);
     assert_eq!(prompts(&lab), ["one\n\nthree", "four", "five"]);
     assert!(!terminal.text().contains('\u{1b}'), "{:?}", terminal.text());
+}
+
+/// Without a line editor as with one.
+#[tokio::test]
+async fn a_dumb_terminal_loses_nothing_to_ctrl_c_during_an_answer() {
+    let stalled = || Answer::fault(FaultKind::Stall, FaultPoint::Request);
+    let lab = lab([stalled(), stalled(), stalled(), Answer::text("An answer.")]);
+    let mut terminal = Terminal::open();
+    let mut command = lab.command(["chat"]);
+    command.env("TERM", "dumb");
+    let child = terminal.start(command);
+    let mut requests = lab.simulator.watch();
+    terminal.wait_for("> ").await;
+    terminal.type_keys("Go.\n");
+    // Half a line, and a whole one, which isn't sent before it was seen.
+    for (typed, shown) in [("half a li", "> half a li"), ("one\ntwo\n", "> one\r\ntwo\r\n")] {
+        requests.recv().await.unwrap();
+        terminal.type_keys(&format!("{typed}{CTRL_C}"));
+        terminal.wait_for("cancelling").await;
+        terminal.wait_for(shown).await;
+        terminal.type_keys("ne\n");
+    }
+    // Ctrl-C at the line gives it up.
+    requests.recv().await.unwrap();
+    terminal.type_keys(&format!("given up{CTRL_C}"));
+    terminal.wait_for("> given up").await;
+    terminal.type_keys(CTRL_C);
+    terminal.wait_for("once more").await;
+    terminal.wait_for("> ").await;
+    terminal.type_keys("last\n");
+    terminal.wait_for("An answer.").await;
+    terminal.wait_for("> ").await;
+    terminal.type_keys(CTRL_D);
+    finish(child).await.expect_code(0);
+    assert!(terminal.is_ordinary());
+    assert_eq!(prompts(&lab), ["Go.", "half a line", "one\ntwo\nne", "last"]);
+    let kept = std::fs::read_to_string(lab.path("data/cofferdam/chat-history")).unwrap();
+    assert_eq!(kept, "given up\n");
+}
+
+/// Ctrl-D that is typed during an answer ends the conversation after it.
+#[tokio::test]
+async fn the_end_of_the_input_can_be_typed_ahead() {
+    for term in ["xterm", "dumb"] {
+        let lab = lab([Answer::text("An answer.").delay(Duration::from_millis(300))]);
+        let mut terminal = Terminal::open();
+        let mut command = lab.command(["chat"]);
+        command.env("TERM", term);
+        let child = terminal.start(command);
+        terminal.wait_for("> ").await;
+        terminal.type_keys("Go.\r");
+        lab.wait_for_model_request().await;
+        terminal.type_keys(CTRL_D);
+        finish(child).await.expect_code(0);
+        assert!(terminal.text().contains("An answer."));
+    }
 }
 
 #[tokio::test]

@@ -64,11 +64,15 @@ impl TerminalApprover {
                 }
                 Some(Reply::Answer(answer)) if is_whole || matches!(answer, Answer::Deny(_)) => return answer,
                 reply => {
-                    if reply.is_none() {
-                        asked.refuse();
-                    }
-                    self.stderr
-                        .line("Type one of these letters and Enter. Ctrl-D leaves it open, Ctrl-C cancels the run.");
+                    let waits = reply.is_none() && asked.refuse(&line);
+                    let what = if waits {
+                        "That is no answer, and waits in the next line. "
+                    } else {
+                        ""
+                    };
+                    self.stderr.line(&format!(
+                        "{what}Type one of these letters and Enter. Ctrl-D leaves it open, Ctrl-C cancels the run."
+                    ));
                 }
             }
         }

@@ -89,10 +89,13 @@ pub async fn chat(cx: &Context, args: ChatArgs) -> Result<u8, CliError> {
 /// If the terminal is gone, nobody has decided to cancel anything. So the run is left as after a crash: it can be gone on with.
 async fn interruptible(cx: &Context, lines: &Lines, run: impl AsyncFnOnce(CancellationToken)) -> bool {
     let (cancel, gone) = (CancellationToken::new(), CancellationToken::new());
-    let interrupt = Interrupt::at_terminal(cancel.clone(), gone.clone(), cx, lines.terminal_mode());
+    let interrupt = Interrupt::at_terminal(cancel.clone(), gone.clone(), cx, lines.leaving());
     tokio::select! {
         () = gone.cancelled() => {}
         () = run(cancel) => {}
+    }
+    if interrupt.was_terminated() {
+        lines.leaving()();
     }
     interrupt.was_terminated()
 }

@@ -12,7 +12,6 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
-use super::lines::TerminalMode;
 use crate::events::Ending;
 
 /// While it exists, the first signal cancels the token and the second exits the process immediately. In that case the next
@@ -25,15 +24,15 @@ pub struct Interrupt {
 
 impl Interrupt {
     pub fn cancel_on_signal(token: CancellationToken, cx: &Context) -> Self {
-        Self::at_terminal(token.clone(), token, cx, None)
+        Self::at_terminal(token.clone(), token, cx, || {})
     }
 
-    /// The same, but SIGHUP cancels `gone` in place of the token. Restores the terminal before it exits the process.
+    /// The same, but SIGHUP cancels `gone` in place of the token. Before it exits the process, it does what belongs to the end of that.
     pub fn at_terminal(
         token: CancellationToken,
         gone: CancellationToken,
         cx: &Context,
-        terminal: Option<TerminalMode>,
+        at_exit: impl FnOnce() + Send + 'static,
     ) -> Self {
         let (stdout, stderr) = (cx.stdout.clone(), cx.stderr.clone());
         let was_terminated = Arc::new(AtomicBool::new(false));
@@ -57,9 +56,7 @@ impl Interrupt {
                     break;
                 }
             }
-            if let Some(terminal) = terminal {
-                terminal.restore();
-            }
+            at_exit();
             stdout.put_held();
             std::process::exit(i32::from(Ending::Cancelled.exit_code()));
         });

@@ -25,8 +25,7 @@ use tokio::sync::mpsc;
 pub use self::asked::Asked;
 pub use self::completions::Completions;
 use self::history::HistoryFile;
-pub use self::terminal::TerminalMode;
-use self::terminal::{Edited, Terminal};
+use self::terminal::{Edited, Terminal, TerminalMode};
 pub use self::typed::TypedAhead;
 use super::output::Sink;
 use super::prompt::{self, Purpose};
@@ -37,6 +36,9 @@ const PROMPT: &str = "> ";
 /// How long a pasted line waits for the next one: longer than a terminal's program needs between two pieces of a paste, and shorter
 /// than anybody types a line.
 const PASTE_GAP: Duration = Duration::from_millis(50);
+
+/// Ctrl-D.
+const END_OF_INPUT: u8 = 4;
 
 /// What came instead of a line, or the line.
 #[derive(Debug, PartialEq, Eq)]
@@ -82,8 +84,12 @@ pub struct Lines {
     /// Whether an input was asked for that hasn't come yet.
     is_reading: bool,
     terminal: Option<Terminal>,
+    /// How the terminal edits lines itself. Between two of them, it doesn't, and what is typed waits for the next one.
+    cooked: Option<TerminalMode>,
     half_typed: HalfTyped,
     typed_ahead: TypedAhead,
+    /// What the next line begins with, where the terminal edits lines itself.
+    begun: String,
     stderr: Sink,
 }
 
@@ -121,7 +127,14 @@ impl Lines {
         };
         let kept = half_typed.clone();
         cx.typed_ahead.await_lines();
+        let meanwhile = prompting.meanwhile;
         let (terminal, edited) = Terminal::open(cx, prompting)?.unzip();
+        // Where the prompt is seen.
+        let has_prompt = terminal.is_none() && meanwhile == Meanwhile::Nothing && cx.stderr.is_terminal();
+        let cooked = TerminalMode::current().filter(|_| has_prompt);
+        if let Some(cooked) = &cooked {
+            cooked.without_echo().restore();
+        }
         // Detached, because a blocked read must not delay the exit of the process.
         std::thread::Builder::new()
             .name("stdin".to_owned())
@@ -136,8 +149,8 @@ impl Lines {
                     let mut stdin = io::stdin().lock();
                     let is_terminal = stdin.is_terminal();
                     let mut is_over = false;
-                    send_inputs(&requests, &sender, |begun| match is_terminal {
-                        true => typed_lines(&mut stdin, begun, follows, &mut is_over),
+                    send_inputs(&requests, &sender, |_| match is_terminal {
+                        true => typed_lines(&mut stdin, follows, &mut is_over),
                         false => {
                             let line = prompt::read_line(&mut stdin)?;
                             Ok(Read::Input(line.map_or(Input::End, Input::Line)))
@@ -151,8 +164,10 @@ impl Lines {
             inputs,
             is_reading: false,
             terminal,
+            cooked,
             half_typed,
             typed_ahead: cx.typed_ahead.clone(),
+            begun: String::new(),
             stderr: cx.stderr.clone(),
         })
     }
@@ -162,9 +177,20 @@ impl Lines {
         self.terminal.is_some()
     }
 
-    /// How the terminal was before, for a process that exits without dropping this.
-    pub fn terminal_mode(&self) -> Option<TerminalMode> {
-        self.terminal.as_ref().map(Terminal::mode)
+    /// For a process that ends without another line: keeps what was typed and not read yet, so that the next one can recall it, and sets
+    /// the terminal up as it was.
+    pub fn leaving(&self) -> impl FnOnce() + Send + use<> {
+        let (typed_ahead, half_typed) = (self.typed_ahead.clone(), self.half_typed.clone());
+        let mode = self.terminal.as_ref().map(Terminal::mode);
+        let mode = mode.or_else(|| self.cooked.clone());
+        move || {
+            if let Some(mode) = mode {
+                // If the terminal is gone, nothing is left there.
+                let _ = typed_ahead.read_terminal();
+                mode.restore();
+            }
+            half_typed.append(typed_ahead.take().trim_end());
+        }
     }
 
     /// The next line. If this is cancelled, the next call returns it. A line that the terminal has cut off, or that isn't UTF-8, is
@@ -174,28 +200,53 @@ impl Lines {
     /// Stdin can't be read, or a line is longer than [`prompt::MAX_PROMPT_BYTES`].
     pub async fn next(&mut self) -> Result<Input, CliError> {
         loop {
-            if self.terminal.is_none() && self.stderr.is_terminal() {
-                self.stderr.write(PROMPT);
-            }
-            if !self.is_reading {
-                let begun = self.typed_ahead.take();
-                if self.terminal.is_none() && self.stderr.is_terminal() {
-                    self.stderr.write(&begun);
-                }
-                // The thread is gone after the last line.
-                self.is_reading = self.wanted.send(begun).is_ok();
+            if !self.ask() {
+                return Ok(Input::End);
             }
             let input = self.inputs.recv().await;
             self.is_reading = false;
+            if let Some(cooked) = &self.cooked {
+                cooked.without_echo().restore();
+            }
             match input {
                 Some(Ok(Read::Refused(why))) => {
                     self.stderr.line(&error::render(&why, why.hint().as_deref()));
+                }
+                Some(Ok(Read::Input(Input::Line(line)))) => {
+                    return Ok(Input::Line(std::mem::take(&mut self.begun) + &line));
                 }
                 Some(Ok(Read::Input(input))) => return Ok(input),
                 Some(Err(error)) => return Err(error),
                 None => return Ok(Input::End),
             }
         }
+    }
+
+    /// Shows the prompt, and has a line read, which begins with what was typed before. Returns false if that was Ctrl-D.
+    fn ask(&mut self) -> bool {
+        let mut begun = String::new();
+        if self.is_reading {
+            // Ctrl-C at a terminal that edits lines itself has cleared the line.
+            self.half_typed.append(&std::mem::take(&mut self.begun));
+        } else {
+            if let Some(cooked) = &self.cooked {
+                let typed = self.typed_ahead.read_terminal();
+                cooked.restore();
+                if typed.is_ok_and(|typed| typed == [END_OF_INPUT]) {
+                    return false;
+                }
+            }
+            begun = self.typed_ahead.take();
+        }
+        if self.terminal.is_none() {
+            self.begun += &begun;
+            if self.stderr.is_terminal() {
+                self.stderr.write(&format!("{PROMPT}{}", self.begun));
+            }
+        }
+        // The thread is gone after the last line.
+        self.is_reading = self.is_reading || self.wanted.send(begun).is_ok();
+        true
     }
 }
 
@@ -209,7 +260,13 @@ impl Drop for Lines {
                 }
                 terminal.close(self.is_reading.then_some(line.as_str()));
             }
-            None => self.stderr.end_line(),
+            None => {
+                self.half_typed.append(&self.begun);
+                if let Some(cooked) = &self.cooked {
+                    cooked.restore();
+                }
+                self.stderr.end_line();
+            }
         }
     }
 }
@@ -229,17 +286,15 @@ fn send_inputs(
 }
 
 /// A line that was typed, with those that come together with it. Refused if the terminal has cut one of them off. Ctrl-D among them
-/// ends the input after them. `begun` was typed before: lines that are whole, or the beginning of this one.
+/// ends the input after them.
 fn typed_lines(
     stdin: &mut impl BufRead,
-    begun: String,
     mut follows: impl FnMut() -> bool,
     is_over: &mut bool,
 ) -> Result<Read, CliError> {
     let mut lines = Vec::new();
     let mut bytes = 0;
-    let is_whole = begun.ends_with('\n');
-    while !*is_over && bytes as u64 <= prompt::MAX_PROMPT_BYTES && ((lines.is_empty() && !is_whole) || follows()) {
+    while !*is_over && bytes as u64 <= prompt::MAX_PROMPT_BYTES && (lines.is_empty() || follows()) {
         match prompt::read_line(stdin)? {
             Some(line) => {
                 bytes += line.len();
@@ -249,12 +304,9 @@ fn typed_lines(
         }
     }
     Ok(match lines.is_empty() {
-        true if begun.is_empty() => Read::Input(Input::End),
-        _ if lines.iter().any(|line| prompt::is_cut(line)) => Read::Refused(prompt::cut_line(Purpose::Prompt)),
-        _ => {
-            let text = begun + &lines.join("\n");
-            Read::Input(Input::Line(text.trim_end_matches('\n').to_owned()))
-        }
+        true => Read::Input(Input::End),
+        false if lines.iter().any(|line| prompt::is_cut(line)) => Read::Refused(prompt::cut_line(Purpose::Prompt)),
+        false => Read::Input(Input::Line(lines.join("\n").trim_end_matches('\n').to_owned())),
     })
 }
 
@@ -328,7 +380,7 @@ mod tests {
         // What was typed together: three lines, one, and one with the end.
         let mut together = [true, true, false, false, true].into_iter();
         let mut is_over = false;
-        let mut next = || match typed_lines(&mut stdin, String::new(), || together.next().unwrap(), &mut is_over) {
+        let mut next = || match typed_lines(&mut stdin, || together.next().unwrap(), &mut is_over) {
             Ok(Read::Input(input)) => Some(input),
             _ => None,
         };
@@ -346,29 +398,7 @@ mod tests {
     fn nothing_is_used_of_lines_of_which_one_is_cut() {
         let text = format!("short\n{}\n", "x".repeat(4095));
         let mut together = [true, false].into_iter();
-        let read = typed_lines(
-            &mut text.as_bytes(),
-            String::new(),
-            || together.next().unwrap(),
-            &mut false,
-        );
+        let read = typed_lines(&mut text.as_bytes(), || together.next().unwrap(), &mut false);
         assert!(matches!(read.unwrap(), Read::Refused(_)));
-    }
-
-    #[test]
-    fn what_was_typed_before_is_in_the_first_line() {
-        for (begun, follows, line) in [
-            ("one, ", &[true, true, false][..], "one, two\n\nthree"),
-            ("one\n", &[false], "one"),
-            ("one\n", &[true, true, true, false], "one\ntwo\n\nthree"),
-        ] {
-            let mut stdin = &b"two\n\nthree\n"[..];
-            let mut follows = follows.iter();
-            let read = typed_lines(&mut stdin, begun.to_owned(), || *follows.next().unwrap(), &mut false).unwrap();
-            assert!(
-                matches!(read, Read::Input(Input::Line(read)) if read == line),
-                "{begun:?}"
-            );
-        }
     }
 }

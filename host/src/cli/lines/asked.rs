@@ -7,19 +7,18 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::time::Instant;
 use unicode_width::UnicodeWidthChar;
 
 use super::terminal::TerminalMode;
-use super::typed::{Decoder, Key, TypedAhead, TypedLine};
+use super::typed::{Decoder, Key, TypedAhead, TypedLine, read_keys};
 use super::{PASTE_GAP, keys};
+use crate::cli::format;
 use crate::cli::interrupt::Stop;
 use crate::cli::output::Sink;
 
 /// How often it is looked whether something was typed.
 const LOOK_EVERY: Duration = Duration::from_millis(30);
-const NO_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
 /// Nobody has read a question so soon after it appeared.
 const UNREAD: Duration = Duration::from_millis(300);
@@ -28,8 +27,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// The longest answer.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
-/// The most that is read at once.
-const MAX_READ_BYTES: usize = 4096;
+/// A longer line that is no answer is a text, and not a mistyped answer.
+const LONGEST_WORD_BYTES: usize = "always".len();
+/// How much is repeated of what nobody will read, in characters.
+const MAX_IGNORED_CHARS: usize = 60;
 
 /// The width of a terminal that doesn't say how wide it is.
 const COLUMNS: usize = 80;
@@ -66,11 +67,11 @@ impl Asked {
         line.unwrap_or_else(|error| Err(io::Error::other(error)))
     }
 
-    /// The last line was no answer. If it was begun before anybody can have read the question, it is set aside.
-    pub fn refuse(&self) {
-        if let Some(asking) = self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            asking.refuse();
-        }
+    /// The last line was no answer. If it was begun before anybody can have read the question, it is set aside with what follows it.
+    /// Otherwise a text waits in the next line. Returns whether it does.
+    pub fn refuse(&self, line: &str) -> bool {
+        let mut asking = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        asking.as_mut().is_some_and(|asking| asking.refuse(line))
     }
 }
 
@@ -78,8 +79,11 @@ impl Drop for Asked {
     /// Nothing is read once the question is over: it would be for somebody else. What is half typed then waits in the next line.
     fn drop(&mut self) {
         if let Some(mut asking) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            asking.ahead.push(asking.shown.line.text.as_bytes());
+            asking.ahead.push_line(&asking.shown.line.text);
             asking.hand_back();
+            if asking.aside.as_ref().is_some_and(|aside| aside.is_news) && !asking.ahead.is_awaited() {
+                asking.say_what_waits();
+            }
         }
     }
 }
@@ -144,7 +148,7 @@ impl Asking {
         if self.shown.at.is_none() {
             self.show(choices);
         }
-        let bytes = read_some()?;
+        let bytes = read_keys()?;
         if bytes.is_empty() {
             return Ok(self.pause(choices));
         }
@@ -214,16 +218,7 @@ impl Asking {
             self.stderr.line(question);
             self.shown.at = None;
         }
-        let mut is_typing = false;
-        loop {
-            let bytes = read_some()?;
-            if bytes.is_empty() {
-                break;
-            }
-            is_typing = true;
-            self.ahead.push(&bytes);
-        }
-        if is_typing {
+        if !self.ahead.read_terminal()?.is_empty() {
             self.say_what_waits();
             self.aside = Some(Aside {
                 until: Instant::now() + UNREAD,
@@ -233,12 +228,18 @@ impl Asking {
         Ok(())
     }
 
+    /// Of what no line waits for, it says what it was.
     fn say_what_waits(&self) {
+        let what = match self.ahead.is_awaited() {
+            true => " It waits in the next line.".to_owned(),
+            false => match format::one_line(&self.ahead.take(), MAX_IGNORED_CHARS) {
+                nothing if nothing.is_empty() => nothing,
+                ignored => format!(" It is ignored: {ignored}"),
+            },
+        };
         self.stderr.end_line();
-        self.stderr.line(match self.ahead.is_awaited() {
-            true => "What you typed before the question is no answer to it. It waits in the next line.",
-            false => "What you typed before the question is no answer to it.",
-        });
+        self.stderr
+            .line(&format!("What you typed before the question is no answer to it.{what}"));
     }
 
     fn show(&mut self, choices: &str) {
@@ -272,15 +273,20 @@ impl Asking {
         });
     }
 
-    fn refuse(&mut self) {
+    fn refuse(&mut self, line: &str) -> bool {
         let appeared = self.shown.appeared;
         let is_hasty = self
             .began
             .zip(appeared)
             .is_some_and(|(began, appeared)| began < appeared + UNREAD);
+        let waits = !is_hasty && line.trim().len() > LONGEST_WORD_BYTES && self.ahead.is_awaited();
         if is_hasty {
             self.set_line_aside();
         }
+        if waits {
+            self.ahead.push_line(&format!("{line}\n"));
+        }
+        waits
     }
 
     /// Sets the terminal up as it was.
@@ -293,24 +299,6 @@ impl Asking {
             }
             before.restore();
         }
-    }
-}
-
-/// What was typed; empty if nothing was.
-///
-/// # Errors
-/// The terminal is gone.
-fn read_some() -> io::Result<Vec<u8>> {
-    let stdin = io::stdin();
-    if poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&NO_TIME))? == 0 {
-        return Ok(Vec::new());
-    }
-    let mut bytes = vec![0; MAX_READ_BYTES];
-    let count = rustix::io::read(&stdin, &mut bytes)?;
-    bytes.truncate(count);
-    match count {
-        0 => Err(io::ErrorKind::UnexpectedEof.into()),
-        _ => Ok(bytes),
     }
 }
 

@@ -1,13 +1,20 @@
 //! Text from the bytes of keys, for where the line editor doesn't read: between two lines, and at a question.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::paste;
 
 const ESCAPE: u8 = 0x1b;
 const PASTE_BEGIN: &[u8] = b"200";
 const PASTE_END: &[u8] = b"\x1b[201~";
+
+const NO_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+/// The most that is read at once.
+const MAX_READ_BYTES: usize = 4096;
 
 /// What was typed before anything asked for it. It is for the next line, whatever reads it. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +37,31 @@ impl TypedAhead {
         self.bytes.lock().unwrap_or_else(PoisonError::into_inner).extend(bytes);
     }
 
+    /// A text that doesn't go on with what was typed before it.
+    pub fn push_line(&self, text: &str) {
+        let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        if !text.is_empty() && bytes.last().is_some_and(|last| !matches!(last, b'\n' | b'\r')) {
+            bytes.push(b'\n');
+        }
+        bytes.extend(text.as_bytes());
+    }
+
+    /// Takes what was typed on the terminal until now, and returns that.
+    ///
+    /// # Errors
+    /// The terminal is gone.
+    pub fn read_terminal(&self) -> io::Result<Vec<u8>> {
+        let mut all = Vec::new();
+        loop {
+            let bytes = read_keys()?;
+            if bytes.is_empty() {
+                return Ok(all);
+            }
+            self.push(&bytes);
+            all.extend(bytes);
+        }
+    }
+
     /// The text, once. Enter is a line break.
     pub fn take(&self) -> String {
         let bytes = std::mem::take(&mut *self.bytes.lock().unwrap_or_else(PoisonError::into_inner));
@@ -43,6 +75,24 @@ impl TypedAhead {
         }
         line.insert(&decoder.unfinished_paste());
         line.text
+    }
+}
+
+/// What was typed; empty if nothing was.
+///
+/// # Errors
+/// The terminal is gone.
+pub fn read_keys() -> io::Result<Vec<u8>> {
+    let stdin = io::stdin();
+    if poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&NO_TIME))? == 0 {
+        return Ok(Vec::new());
+    }
+    let mut bytes = vec![0; MAX_READ_BYTES];
+    let count = rustix::io::read(&stdin, &mut bytes)?;
+    bytes.truncate(count);
+    match count {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(bytes),
     }
 }
 
@@ -64,6 +114,8 @@ pub enum Key {
     ToBeginning,
     /// Ctrl-K.
     ToEnd,
+    /// Ctrl-Y.
+    Yank,
     /// Ctrl-D.
     EndOfInput,
     /// Ctrl-Z.
@@ -109,6 +161,7 @@ impl Decoder {
             [0x0b] => Key::ToEnd,
             [0x15] => Key::ToBeginning,
             [0x17] => Key::Word,
+            [0x19] => Key::Yank,
             [0x1a] => Key::Suspend,
             [b'\t'] => Key::Text("\t".to_owned()),
             [..=0x1f] => Key::Other,
@@ -148,6 +201,8 @@ pub struct TypedLine {
     pub text: String,
     /// In bytes.
     pub cursor: usize,
+    /// What Ctrl-U, Ctrl-K or Ctrl-W removed last.
+    killed: String,
 }
 
 impl TypedLine {
@@ -161,17 +216,18 @@ impl TypedLine {
         let before = (self.text.len(), self.cursor);
         match key {
             Key::Text(text) => self.insert(text),
-            Key::Backspace => self.remove_back_to(self.left()),
+            Key::Backspace => drop(self.remove_back_to(self.left())),
             Key::Word => {
                 let kept = self.text[..self.cursor].trim_end();
                 let begins = kept.rfind(char::is_whitespace);
                 // A blank may have several bytes.
                 let begins = begins.and_then(|blank| Some(blank + kept[blank..].chars().next()?.len_utf8()));
-                self.remove_back_to(begins.unwrap_or(0));
+                self.killed = self.remove_back_to(begins.unwrap_or(0));
             }
-            Key::ToBeginning => self.remove_back_to(0),
+            Key::ToBeginning => self.killed = self.remove_back_to(0),
             Key::Delete => drop(self.text.drain(self.cursor..self.right())),
-            Key::ToEnd => self.text.truncate(self.cursor),
+            Key::ToEnd => self.killed = self.text.split_off(self.cursor),
+            Key::Yank => self.insert(&self.killed.clone()),
             Key::Left => self.cursor = self.left(),
             Key::Right => self.cursor = self.right(),
             Key::Home => self.cursor = 0,
@@ -181,9 +237,10 @@ impl TypedLine {
         before != (self.text.len(), self.cursor)
     }
 
-    fn remove_back_to(&mut self, begin: usize) {
-        self.text.drain(begin..self.cursor);
+    fn remove_back_to(&mut self, begin: usize) -> String {
+        let removed = self.text.drain(begin..self.cursor).collect();
         self.cursor = begin;
+        removed
     }
 
     fn left(&self) -> usize {
@@ -209,6 +266,10 @@ mod tests {
             ("mnay\u{1b}[D\u{1b}[D\u{1b}[D\u{7f}m\u{1b}[C\u{1b}[3~\u{1b}[Fn", "mnyn"),
             ("a b\u{17}c\u{1}>\u{5}<", ">a c<"),
             ("a\u{15}b\u{1b}[D\u{b}c", "c"),
+            (
+                "one two\u{17}\u{19}, \u{1}\u{b}<\u{19}\u{19}\u{15}\u{19}>",
+                "<one two, one two, >",
+            ),
             ("é字\u{7f}\u{1b}[A\u{1b}OP\u{1b}[1;5C\u{1b}x\u{7}!", "é!"),
             ("\u{1b}[200~one\r\ntwo\u{7}\u{1b}[201~, typed", "one\ntwo, typed"),
             ("\u{1b}[200~not ended", "not ended"),
@@ -221,6 +282,10 @@ mod tests {
             assert_eq!(ahead.take(), "");
         }
         let ahead = TypedAhead::default();
+        for line in ["", "one", "", "two\n", "three"] {
+            ahead.push_line(line);
+        }
+        assert_eq!(ahead.take(), "one\ntwo\nthree");
         ahead.push(b"caf\xe9 au \xc3\xa9");
         assert_eq!(ahead.take(), "cafau \u{e9}");
     }
