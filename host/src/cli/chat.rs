@@ -117,9 +117,11 @@ async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut
         }
         conversation.complete();
         let input = tokio::select! {
-            input = lines.next() => input,
+            // Waits for signals before the prompt is there.
+            biased;
             () = ctrl_c() => Ok(Input::Interrupt),
             () = terminated() => return Ending::Cancelled.exit_code(),
+            input = lines.next() => input,
         };
         let line = match input {
             Ok(Input::Line(line)) => line,
