@@ -4,14 +4,14 @@ mod invalid_settings;
 
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use cofferdam::agent::{self, Approver, Question, RunOptions, RunReport};
 use cofferdam::assembly::{Host, HostBuilder};
 use cofferdam::config::Config;
-use cofferdam::events::Ending;
 use cofferdam::events::Outcome;
+use cofferdam::events::{ApprovalDecided, Ending};
 use cofferdam::events::{Event, EventKind};
 use cofferdam::model::ModelSettings;
 use cofferdam::sandbox::{CompilePlace, HttpGrant};
@@ -575,6 +575,52 @@ impl Approver for SlowPerson {
             agent::Answer::Approve
         })
     }
+}
+
+/// A person who denies what somebody elsewhere has just approved, and what they were told then.
+#[derive(Debug)]
+struct LatePerson {
+    elsewhere: Arc<OnceLock<Store>>,
+    told: Arc<Mutex<Vec<(agent::Answer, ApprovalDecided)>>>,
+}
+
+impl Approver for LatePerson {
+    fn ask<'a>(&'a self, question: &'a Question) -> Pin<Box<dyn Future<Output = agent::Answer> + Send + 'a>> {
+        Box::pin(async {
+            let approves = ApprovalDecision {
+                approves: true,
+                ..ApprovalDecision::default()
+            };
+            let store = self.elsewhere.get().unwrap();
+            store.decide(&question.approval.id, approves).await.unwrap();
+            agent::Answer::Deny(Some("too many".to_owned()))
+        })
+    }
+
+    fn came_too_late(&self, _: &Question, answer: &agent::Answer, holds: ApprovalDecided) {
+        self.told.lock().unwrap().push((answer.clone(), holds));
+    }
+}
+
+#[tokio::test]
+async fn a_person_hears_that_somebody_else_was_faster() {
+    let model = model([tool_call("echo", json!({ "a": 1 })), Answer::text("Fine.")]);
+    let host = builder(&model).tool_policy(Arc::new(AskAboutEcho));
+    let host = host.build().await.unwrap();
+    let (elsewhere, told) = (Arc::new(OnceLock::new()), Arc::<Mutex<_>>::default());
+    elsewhere.set(host.store().unwrap().clone()).unwrap();
+    let options = RunOptions {
+        approver: Some(Arc::new(LatePerson {
+            elsewhere,
+            told: Arc::clone(&told),
+        })),
+        ..RunOptions::default()
+    };
+    let report = host.session().run("Go.", options).await;
+    assert_eq!(report.outcome, Ending::Completed);
+    assert_eq!(outcomes(&report, "echo"), json!({ "ok": 1 }));
+    let denied = agent::Answer::Deny(Some("too many".to_owned()));
+    assert_eq!(*told.lock().unwrap(), [(denied, ApprovalDecided::Approved)]);
 }
 
 /// The run's deadline is shorter than the person is slow.

@@ -46,6 +46,11 @@ impl Answer {
 /// Asks a person about a call. One question at a time; the call's run takes no time meanwhile. Dropped if the run is cancelled.
 pub trait Approver: fmt::Debug + Send + Sync + 'static {
     fn ask<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Answer>;
+
+    /// The answer counts for nothing: before it, somebody elsewhere decided otherwise, or the time was over.
+    fn came_too_late(&self, question: &Question, answer: &Answer, holds: ApprovalDecided) {
+        let _ = (question, answer, holds);
+    }
 }
 
 /// A call that somebody must decide about.
@@ -189,6 +194,8 @@ pub(super) struct Answered {
     pub(super) position: u32,
     pub(super) fact: Fact,
     pub(super) event: EventKind,
+    /// As the event has it.
+    decision: ApprovalDecided,
 }
 
 impl Answered {
@@ -268,6 +275,7 @@ impl Answered {
                 tool: approval.tool.clone(),
                 decision,
             },
+            decision,
         }
     }
 }
@@ -292,7 +300,16 @@ pub(super) fn ask(
             } else {
                 let asked = answer(&question, &*approver, &decisions);
                 match cancel.run_until_cancelled(asked).await?? {
-                    Some(decision) => Answered::decided(&question, decision, &decisions).await,
+                    Some(answer) => {
+                        let decision = answer.clone().decision();
+                        let decided = Answered::decided(&question, decision.clone(), &decisions).await;
+                        if let Ok(decided) = &decided
+                            && decided.fact != Answered::new(&question, &decision).fact
+                        {
+                            approver.came_too_late(&question, &answer, decided.decision);
+                        }
+                        decided
+                    }
                     None => Answered::undecided(&question, &decisions).await,
                 }
             };
@@ -308,13 +325,9 @@ pub(super) fn ask(
     })
 }
 
-/// What a person says in time: a decision, or nothing because somebody elsewhere was faster or the time is over. `None` if nobody
-/// decides now.
-async fn answer(
-    question: &Question,
-    approver: &dyn Approver,
-    decisions: &Decisions,
-) -> Option<Option<ApprovalDecision>> {
+/// What a person says: a decision, or nothing because somebody elsewhere was faster or the time is over. `None` if nobody decides
+/// now.
+async fn answer(question: &Question, approver: &dyn Approver, decisions: &Decisions) -> Option<Option<Answer>> {
     let left = question.approval.expires_at.duration_since(Timestamp::now());
     let elsewhere = tokio::time::timeout(
         left.try_into().unwrap_or_default(),
@@ -323,9 +336,9 @@ async fn answer(
     tokio::select! {
         answer = approver.ask(question) => match answer {
             // A session that isn't kept can't go on later.
-            Answer::Later if !decisions.are_kept() => Some(Some(Answer::Deny(None).decision())),
+            Answer::Later if !decisions.are_kept() => Some(Some(Answer::Deny(None))),
             Answer::Later => None,
-            answer => Some(Some(answer.decision())),
+            answer => Some(Some(answer)),
         },
         _ = elsewhere => Some(None),
     }

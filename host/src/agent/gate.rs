@@ -132,7 +132,9 @@ impl Run<'_> {
 
     /// Takes an answer into account. Returns what it comes to.
     pub(super) fn answered(&mut self, answered: Answered) -> Verdict {
-        let Answered { position, fact, event } = answered;
+        let Answered {
+            position, fact, event, ..
+        } = answered;
         self.record(&fact);
         fault::passes(Point::ApprovalDecided);
         self.emitter.emit(event);

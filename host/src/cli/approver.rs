@@ -8,6 +8,7 @@ use super::lines::{Asked, TypedAhead};
 use super::live::Printed;
 use super::output::Sink;
 use crate::agent::{Answer, Approver, Question};
+use crate::events::ApprovalDecided;
 use crate::model::BoxFuture;
 use crate::session::Approval;
 
@@ -101,6 +102,30 @@ impl Drop for EndLine<'_> {
 impl Approver for TerminalApprover {
     fn ask<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Answer> {
         Box::pin(self.answer(question))
+    }
+
+    fn came_too_late(&self, _: &Question, answer: &Answer, holds: ApprovalDecided) {
+        self.stderr.line(&too_late(&self.typed_ahead, answer, holds));
+    }
+}
+
+/// What is said of an answer that came too late. Its reason waits in the next line, if there is one.
+fn too_late(typed_ahead: &TypedAhead, answer: &Answer, holds: ApprovalDecided) -> String {
+    let what = match holds {
+        ApprovalDecided::Approved | ApprovalDecided::ApprovedForSession => {
+            "Your answer came too late: somebody else has approved the call."
+        }
+        ApprovalDecided::Denied => "Your answer came too late: somebody else has denied the call.",
+        ApprovalDecided::Expired | ApprovalDecided::GivenUp => {
+            "Your answer came too late: the time to decide about the call is over."
+        }
+    };
+    match answer {
+        Answer::Deny(Some(reason)) if typed_ahead.is_awaited() => {
+            typed_ahead.push_line(&format!("n {reason}\n"));
+            format!("{what} What you typed waits in the next line.")
+        }
+        _ => what.to_owned(),
     }
 }
 
@@ -205,6 +230,22 @@ mod tests {
         assert!(matches!(parse("v\n"), Some(Reply::View)));
         assert!(is_reply(" n ") && is_reply("yes") && is_reply("v"));
         assert!(!is_reply("no, do it tomorrow") && !is_reply("next") && !is_reply(""));
+    }
+
+    #[test]
+    fn a_reason_that_came_too_late_waits_in_the_next_line() {
+        let typed_ahead = TypedAhead::default();
+        let late = Answer::Deny(Some("too many".to_owned()));
+        let said = too_late(&typed_ahead, &late, ApprovalDecided::Approved);
+        assert_eq!(said, "Your answer came too late: somebody else has approved the call.");
+        assert_eq!(typed_ahead.take(), "", "of a run, there is no next line");
+        typed_ahead.await_lines();
+        let said = too_late(&typed_ahead, &Answer::Approve, ApprovalDecided::Denied);
+        assert_eq!(said, "Your answer came too late: somebody else has denied the call.");
+        assert_eq!(typed_ahead.take(), "");
+        let said = too_late(&typed_ahead, &late, ApprovalDecided::Approved);
+        assert!(said.ends_with("waits in the next line."), "{said}");
+        assert_eq!(typed_ahead.take(), "n too many\n");
     }
 
     #[test]
