@@ -771,3 +771,36 @@ async fn a_budget_in_a_read_only_folder_is_shown() {
     assert!(ran.stderr.contains("can't be written"), "{ran}");
     set_mode(&lab, 0o755);
 }
+
+/// The command of the hint does what the run was to do: the same model, the same words, and no dollar more.
+#[tokio::test]
+async fn a_command_that_goes_on_keeps_the_options_of_its_run() {
+    let lab = lab([Answer::error(401), Answer::error(401), Answer::text("Done.").forever()]);
+    let options = [
+        "--model",
+        "claude-haiku-5-5",
+        "--system",
+        "Be brief.",
+        "--budget",
+        "0.5",
+    ];
+    let run = [&["run", "--session", "trip"], &options[..], &["Go."]].concat();
+    let failed = lab.call(run).await.expect_code(1);
+    let resume = "session resume trip --model claude-haiku-5-5 --system 'Be brief.' --budget 0.5";
+    assert!(
+        failed.stderr.contains(&format!("`cofferdam {resume}` sends it again")),
+        "{failed}"
+    );
+    let resume = [&["session", "resume", "trip"], &options[..]].concat();
+    // It says the same again.
+    let failed_again = lab.call(resume.iter().copied()).await.expect_code(1);
+    assert!(
+        failed_again.stderr.contains("--system 'Be brief.' --budget 0.5`"),
+        "{failed_again}"
+    );
+    lab.call(resume).await.expect_code(0);
+    let requests = lab.simulator.requests();
+    let request = &requests.last().unwrap().body;
+    assert_eq!(request["model"], "claude-haiku-5-5");
+    assert!(request["system"].to_string().contains("Be brief."), "{request:#}");
+}

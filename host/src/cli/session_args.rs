@@ -130,19 +130,34 @@ impl SessionArgs {
         self.ephemeral
     }
 
-    /// The options without which another command hasn't the same tools, or has other calls approved, as a shell reads them.
+    /// The options without which another command asks another model, spends more, has other tools, or has other calls approved, as a
+    /// shell reads them.
     pub fn repeated(&self, cx: &Context) -> String {
         let config = cx
             .global
             .config
             .iter()
             .map(|path| ("--config", path.display().to_string()));
-        let approve = self.approve.iter().map(|which| ("--approve", which.clone()));
+        let set = OPTIONS.iter().zip(self.values());
+        let set = set.filter_map(|((option, _), value)| Some((*option, value.clone()?)));
         let options = config
-            .chain(approve)
+            .chain(set)
             .map(|(option, value)| format!("{option} {}", quoted(&value)));
         let tools = Some(self.grants.in_shell(&self.plugin)).filter(|tools| !tools.is_empty());
         options.chain(tools).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Of each of [`OPTIONS`].
+    const fn values(&self) -> [&Option<String>; OPTIONS.len()] {
+        [
+            &self.model,
+            &self.effort,
+            &self.system,
+            &self.max_iterations,
+            &self.budget,
+            &self.approve,
+            &self.tenant,
+        ]
     }
 
     /// The configuration with these settings.
@@ -151,16 +166,7 @@ impl SessionArgs {
     /// The configuration or an argument is invalid.
     pub fn config(&self, cx: &Context) -> Result<Config, CliError> {
         let mut arguments = Arguments::default();
-        let values = [
-            &self.model,
-            &self.effort,
-            &self.system,
-            &self.max_iterations,
-            &self.budget,
-            &self.approve,
-            &self.tenant,
-        ];
-        for ((option, key), value) in OPTIONS.iter().zip(values) {
+        for ((option, key), value) in OPTIONS.iter().zip(self.values()) {
             if let Some(value) = value {
                 arguments.set(option, key, value);
             }
