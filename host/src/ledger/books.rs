@@ -80,7 +80,7 @@ pub(crate) trait Books: fmt::Debug + Send + Sync {
     /// Answers after everything that was submitted before.
     fn ask(self: Arc<Self>, question: Question);
 
-    /// The same for a question that may take long to answer.
+    /// Answers a question that may take long, after everything that was submitted before.
     fn report(self: Arc<Self>, question: Question);
 
     /// The closings that could not be booked yet.

@@ -332,31 +332,29 @@ impl Ledger {
         &self,
         question: impl FnOnce(&mut dyn BookReader) -> Result<T, LedgerError> + Send + 'static,
     ) -> Result<T, LedgerError> {
-        let (question, answer) = answered(question);
-        self.books().ask(question);
-        answer.await.unwrap_or(Err(LedgerError::Interrupted))
+        self.answer(|books, question| books.ask(question), question).await
     }
 
-    /// The same for what may take long to answer.
+    /// Asks what may take long to answer.
     async fn report<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut dyn BookReader) -> Result<T, LedgerError> + Send + 'static,
     ) -> Result<T, LedgerError> {
-        let (question, answer) = answered(question);
-        self.books().report(question);
+        self.answer(|books, question| books.report(question), question).await
+    }
+
+    async fn answer<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(Arc<dyn Books>, Question),
+        question: impl FnOnce(&mut dyn BookReader) -> Result<T, LedgerError> + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        let (sender, answer) = oneshot::channel();
+        let question = Box::new(|books: &mut dyn BookReader| {
+            let _ = sender.send(question(books));
+        });
+        ask(self.books(), question);
         answer.await.unwrap_or(Err(LedgerError::Interrupted))
     }
-}
-
-/// A question, and where its answer arrives.
-fn answered<T: Send + 'static>(
-    question: impl FnOnce(&mut dyn BookReader) -> Result<T, LedgerError> + Send + 'static,
-) -> (Question, oneshot::Receiver<Result<T, LedgerError>>) {
-    let (sender, answer) = oneshot::channel();
-    let question = Box::new(|books: &mut dyn BookReader| {
-        let _ = sender.send(question(books));
-    });
-    (question, answer)
 }
 
 /// The row of one reservation.

@@ -72,12 +72,23 @@ impl Database {
         }
     }
 
-    /// Another connection to the same database.
-    pub(crate) fn another(&self, connection: Connection) -> Self {
-        Self {
+    /// Another connection to the same database, which `connection` has just opened at the path.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Displaced`] if another file is there by now.
+    pub(crate) fn another(&self, connection: Connection) -> Result<Self, Failure> {
+        let another = Self {
             connection,
             files: Files(self.files.0.clone()),
+        };
+        if let Some((path, _)) = self.files.0.first()
+            && has_moved(&another.connection)?
+        {
+            return Err(Failure::Displaced(path.clone()));
         }
+        another.files.check_in_place()?;
+        Ok(another)
     }
 
     /// Begins a transaction. Checks the files once the transaction holds its lock.

@@ -32,7 +32,7 @@ impl Store {
             count: 2,
             ..ApprovalFilter::default()
         };
-        let mut found = self.approvals(filter).await?;
+        let mut found = self.read(move |backend| backend.approvals(&filter)).await?;
         found.retain(|approval| approval.id == id || id.len() >= MIN_PREFIX_CHARS);
         let id = id.to_owned();
         match (found.pop(), found.is_empty()) {

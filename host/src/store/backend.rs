@@ -248,9 +248,9 @@ pub(crate) trait Backend: fmt::Debug + Send {
     /// Applies all works in one commit, in this order, and says for each how it went. When it returns, what succeeded is durable.
     fn commit(&mut self, works: &[Work<'_>]) -> Vec<Result<Worked, StoreError>>;
 
-    /// The same rows for somebody who reads for long, beside the commits. It sees every commit that was made before its read. `None` if
-    /// nobody else can have them open, or if they can't be opened now: then the read is done here.
-    fn beside(&self) -> Option<Box<dyn Backend>>;
+    /// Opens the same rows for somebody who reads for long, beside the commits. A read there sees every commit that was made before it.
+    /// `None` if the rows can't be opened a second time: then they are read here.
+    fn open_reader(&self) -> Option<Box<dyn Backend>>;
 
     /// Lets the database have this many pages more.
     #[cfg(test)]

@@ -17,6 +17,7 @@ mod backend;
 mod breakers;
 mod error;
 mod queue;
+mod reports;
 mod sessions;
 mod sqlite;
 
@@ -175,7 +176,8 @@ impl Store {
         self.ask(Request::Read, read).await
     }
 
-    /// The same for what may take long, such as a sum of all that was ever spent. Commits don't wait for it.
+    /// Reads what may take long, such as a sum of all that was ever spent, after everything that was submitted before. Commits don't wait
+    /// for it.
     async fn report<T: Send + 'static>(
         &self,
         read: impl FnOnce(&mut dyn Backend) -> Result<T, StoreError> + Send + 'static,

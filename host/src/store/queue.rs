@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::backend::Worked;
+use super::reports::Reports;
 use super::{Applied, Backend, Change, StoreError, Work};
 use crate::ledger::{Closing, LedgerError, PendingClosing, ReservationId};
 
@@ -30,9 +31,6 @@ const MAX_BATCH: usize = 512;
 
 pub(super) type Read = Box<dyn FnOnce(&mut dyn Backend) + Send>;
 
-/// One report at a time.
-type Reporter = Arc<Mutex<Box<dyn Backend>>>;
-
 /// Returns what is to be tried again until it succeeds.
 type Done = Box<dyn FnOnce(Result<Vec<Applied>, StoreError>) -> Option<Commit> + Send>;
 
@@ -43,7 +41,7 @@ pub(super) enum Request {
     Close(PendingClosing),
     /// Reads after everything that was asked before.
     Read(Read),
-    /// The same for what may take long: commits don't wait for it.
+    /// Reads after everything that was asked before, and may take long: commits don't wait for it.
     Report(Read),
 }
 
@@ -110,8 +108,8 @@ impl Made {
 }
 
 pub(super) struct Inner {
-    /// Reads for reports, once one was asked for. Declared before the other, whose connection must be the last to close.
-    reporter: Mutex<Option<Reporter>>,
+    /// Declared before the backend, whose connection must be the last to close.
+    pub(super) reports: Reports,
     backend: Mutex<Box<dyn Backend>>,
     queue: Mutex<Queue>,
     freed: Arc<Notify>,
@@ -178,7 +176,7 @@ impl Queue {
 impl Inner {
     pub(super) fn new(backend: Box<dyn Backend>) -> Self {
         Self {
-            reporter: Mutex::default(),
+            reports: Reports::default(),
             backend: Mutex::new(backend),
             queue: Mutex::default(),
             freed: Arc::default(),
@@ -344,29 +342,6 @@ impl Inner {
                 let _ = done.send(booked);
             }
         }
-    }
-
-    /// Beside the commits, where that is possible.
-    fn report(self: &Arc<Self>, report: Read) {
-        let (Some(reporter), Ok(runtime)) = (self.reporter(), Handle::try_current()) else {
-            return report(&mut **self.backend());
-        };
-        let inner = Arc::clone(self);
-        runtime.spawn_blocking(move || {
-            // A panic ended another's read, and with it its transaction.
-            let mut reader = reporter.lock().unwrap_or_else(PoisonError::into_inner);
-            report(&mut **reader);
-            // The store stays open meanwhile.
-            drop(inner);
-        });
-    }
-
-    fn reporter(&self) -> Option<Reporter> {
-        let mut reporter = self.reporter.lock().unwrap_or_else(PoisonError::into_inner);
-        if reporter.is_none() {
-            *reporter = self.backend().beside().map(|reader| Arc::new(Mutex::new(reader)));
-        }
-        reporter.clone()
     }
 
     fn next_batch(&self) -> Option<Batch> {

@@ -113,15 +113,71 @@ async fn a_report_writes_nothing_and_notices_that_its_file_is_gone() {
     store.usage(UsageFilter::default()).await.unwrap();
 }
 
+/// Waits until the database is closed: the thread that worked last does it, a moment after it has answered.
+async fn assert_closed(folder: &Path) {
+    let log = folder.join("ledger.db-wal");
+    let begun = tokio::time::Instant::now();
+    while log.exists() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "the log is still there");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 #[tokio::test]
 async fn the_log_is_gone_once_a_store_that_made_reports_is_closed() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
     assert_reports_follow_commits(&store).await;
     drop(store);
-    // The thread that made the last commit closes the database, a moment after it has answered.
-    let log = folder.path().join("ledger.db-wal");
-    while log.exists() {
-        tokio::task::yield_now().await;
-    }
+    assert_closed(folder.path()).await;
+}
+
+#[tokio::test]
+async fn a_report_that_nobody_waits_for_is_the_last_to_keep_the_store_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    drop(store.ledger().reserve(request()).await.unwrap());
+    let (begun, begins) = oneshot::channel();
+    let (go_on, goes_on) = mpsc::channel::<()>();
+    let reading = store.clone();
+    let report = tokio::spawn(async move {
+        let read = reading.report(move |backend| {
+            let _ = begun.send(());
+            let _ = goes_on.recv();
+            backend.usage(&UsageFilter::default())
+        });
+        read.await
+    });
+    begins.await.unwrap();
+    report.abort();
+    let _ = report.await;
+    drop(store);
+    drop(go_on);
+    assert_closed(folder.path()).await;
+}
+
+#[tokio::test]
+async fn the_first_report_takes_no_other_file_for_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = ["", "-wal", "-shm"].map(|suffix| format!("ledger.db{suffix}"));
+    let take = |from: &Path, to: &Path| {
+        for file in &files {
+            fs::rename(from.join(file), to.join(file)).unwrap();
+        }
+    };
+    let aside = tempfile::tempdir_in(folder.path()).unwrap();
+    let store = open(folder.path());
+    let reservation = store.ledger().reserve(request()).await.unwrap();
+    take(folder.path(), aside.path());
+    let other = open(folder.path());
+    let refused = store.ledger().export(None).await;
+    assert!(matches!(refused, Err(LedgerError::Displaced { .. })), "{refused:?}");
+    // The other one goes, and what was moved comes back.
+    drop(other);
+    assert_closed(folder.path()).await;
+    take(aside.path(), folder.path());
+    let rows = store.ledger().export(None).await.unwrap();
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0].state, "open");
+    drop(reservation);
 }

@@ -79,7 +79,7 @@ impl Store {
             id_prefix: Some(id.to_owned()),
             count: MATCHES,
         };
-        let mut found = self.sessions(filter).await?;
+        let mut found = self.read(move |backend| backend.sessions(&filter)).await?;
         if let Some(exact) = found.iter().position(|session| session.id == id) {
             return Ok(found.swap_remove(exact));
         }

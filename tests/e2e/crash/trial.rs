@@ -258,7 +258,9 @@ impl Trial {
             .look(&["approval", "list", "--session", session, "--output", "json"])
             .await?;
         self.promise(listed.as_array().unwrap().len() <= 1, || format!("{listed:#}"));
-        Some(listed[0]["id"].as_str().map(str::to_owned))
+        // One that is approved and not begun is listed too.
+        let pending = (listed[0]["state"] == "pending").then(|| listed[0]["id"].as_str());
+        Some(pending.flatten().map(str::to_owned))
     }
 
     /// Drives one order to its end through as many processes as it takes. Returns the points that its commands passed which changed

@@ -17,7 +17,7 @@ pub(super) fn open(path: &Path, busy: Duration) -> Result<(Database, Database), 
     let (writer, path) = SCHEMA.open(path, busy)?;
     // A power failure can lose the last writes, but a crash of the process can't.
     writer.pragma_update(None, "synchronous", "NORMAL")?;
-    let reader = writer.another(connect(&path, busy)?);
+    let reader = writer.another(connect(&path, busy)?)?;
     reader.pragma_update(None, "query_only", true)?;
     Ok((reader, writer))
 }

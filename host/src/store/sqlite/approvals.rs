@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
-use super::{Fault, Statements, unreadable};
+use super::{Fault, Statements, by_id, unreadable};
 use crate::session::{Approval, ApprovalDecision, ApprovalError, ApprovalState};
 use crate::store::backend::ApprovalFilter;
 
@@ -84,12 +84,13 @@ pub(super) fn advance(connection: &Connection, id: &str, to: ApprovalState) -> R
 
 /// The approvals that the filter accepts, the newest first.
 pub(super) fn find(connection: &Connection, filter: &ApprovalFilter) -> rusqlite::Result<Vec<Approval>> {
-    let mut statement = connection.prepare_cached(
+    let mut statement = connection.prepare_cached(&format!(
         "SELECT * FROM approvals
-         WHERE (?1 IS NULL OR substr(id, 1, length(?1)) = ?1) AND (?2 IS NULL OR session = ?2)
+         WHERE {} AND (?2 IS NULL OR session = ?2)
            AND (?3 IS NULL OR tenant = ?3) AND (NOT ?4 OR state = 'approved' OR (state = 'pending' AND expires_at > ?5))
          ORDER BY requested_at DESC, id LIMIT ?6",
-    )?;
+        by_id(filter.id_prefix.as_deref(), "?1")
+    ))?;
     let found = statement.query_map(
         params![
             filter.id_prefix,

@@ -200,3 +200,33 @@ pub(super) fn read_overrides(connection: &Connection, tenant: &str) -> rusqlite:
     };
     Ok(Scope::ALL.into_iter().map(|scope| (scope, of(scope))).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn windows_are_forgotten_once_there_are_too_many() {
+        let connection = Connection::open_in_memory().unwrap();
+        let table = "CREATE TABLE totals (scope TEXT, tenant TEXT, period TEXT, spent INTEGER, reserved INTEGER)";
+        connection.execute(table, []).unwrap();
+        let mut balances = Balances::default();
+        balances.refresh(&connection).unwrap();
+        for session in 0..=MAX_KEPT {
+            assert_eq!(balances.windows.len(), session);
+            let session_id = session.to_string();
+            let attribution = Attribution {
+                tenant: "default",
+                session_id: &session_id,
+                day: "2026-11-30",
+            };
+            balances.counted(&connection, Scope::Session, &attribution).unwrap();
+            if session < MAX_KEPT {
+                balances.refresh(&connection).unwrap();
+            }
+        }
+        balances.refresh(&connection).unwrap();
+        assert!(balances.windows.is_empty());
+    }
+}

@@ -683,5 +683,13 @@ proptest! {
         let expected = booked(&bookings, 1);
         prop_assert_eq!(&booked(&bookings, 3), &expected);
         prop_assert_eq!(&booked(&bookings, 40), &expected);
+
+        // One that fails makes all of them be kept apart, so those that succeed share commits of their own.
+        let good = bookings.into_iter().zip(&expected.0).filter(|(_, failure)| failure.is_none());
+        let good: Vec<Booking> = good.map(|(booking, _)| booking).collect();
+        let failures = vec![None; good.len()];
+        for together in [1, 3, 40] {
+            prop_assert_eq!(&booked(&good, together), &(failures.clone(), expected.1.clone()));
+        }
     }
 }

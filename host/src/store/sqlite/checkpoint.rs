@@ -88,7 +88,7 @@ struct Copier {
 
 impl Copier {
     fn start(database: &Database, path: &Path) -> Result<Self, Failure> {
-        let connection = database.another(connect(path, Duration::ZERO)?);
+        let connection = database.another(connect(path, Duration::ZERO)?)?;
         // One that waits is enough for any number of commits.
         let (wake, woken) = sync_channel(1);
         let thread = std::thread::Builder::new()

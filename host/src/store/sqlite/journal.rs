@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, Row, params};
 
 use super::liveness::Owner;
-use super::{Fault, Statements, approvals};
+use super::{Fault, Statements, approvals, by_id};
 use crate::events::Ending;
 use crate::session::{Fact, SessionError, SessionInfo};
 use crate::sha256::sha256;
@@ -212,11 +212,12 @@ pub(super) fn sessions(
     owner: &Owner,
     filter: &SessionFilter,
 ) -> rusqlite::Result<Vec<SessionInfo>> {
-    let mut statement = connection.prepare_cached(
+    let mut statement = connection.prepare_cached(&format!(
         "SELECT id, tenant, title, opened_at, changed_at, facts, bytes, outcome, owner FROM sessions
-         WHERE (?1 IS NULL OR tenant = ?1) AND (?2 IS NULL OR substr(id, 1, length(?2)) = ?2)
+         WHERE (?1 IS NULL OR tenant = ?1) AND {}
          ORDER BY id = ?2 DESC, changed_at DESC, id DESC LIMIT ?3",
-    )?;
+        by_id(filter.id_prefix.as_deref(), "?2")
+    ))?;
     let rows = statement.query_map(params![filter.tenant, filter.id_prefix, filter.count], |row| {
         info(owner, row)
     })?;
