@@ -90,12 +90,7 @@ impl Attachment {
 pub fn is_torn(file: &[u8]) -> bool {
     match file {
         [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', chunks @ ..] => !has_end_chunk(chunks),
-        [0xff, 0xd8, 0xff, ..] => {
-            // Neither can be part of compressed pixels. What lies before them may hold a whole smaller image.
-            let last = |marker: [u8; 2]| file.windows(2).rposition(|bytes| bytes == marker);
-            let (pixels, end) = (last([0xff, 0xda]), last([0xff, 0xd9]));
-            pixels.is_none() || end < pixels
-        }
+        [0xff, 0xd8, 0xff, ..] => !has_end_marker(&file[2..]),
         [b'R', b'I', b'F', b'F', a, b, c, d, rest @ ..] => {
             let length = u32::from_le_bytes([*a, *b, *c, *d]);
             (rest.len() as u64) < u64::from(length)
@@ -116,6 +111,31 @@ fn has_end_chunk(mut chunks: &[u8]) -> bool {
         }
     }
     false
+}
+
+/// Whether the segments of a JPEG are whole up to its pixels, and those have an end. What lies in a segment may be a smaller image, and
+/// what follows the end is no part of the image: phones append a film.
+fn has_end_marker(mut segments: &[u8]) -> bool {
+    // It can't be part of compressed pixels.
+    let has_end = |pixels: &[u8]| pixels.windows(2).any(|bytes| bytes == [0xff, 0xd9]);
+    loop {
+        segments = match segments {
+            // A marker can be filled up.
+            [0xff, 0xff, ..] => &segments[1..],
+            [0xff, 0xda, pixels @ ..] => return has_end(pixels),
+            // Segments without a length.
+            [0xff, 0x01 | 0xd0..=0xd8, next @ ..] => next,
+            [0xff, 0xd9, ..] => return true,
+            [0xff, 0x02..=0xfe, a, b, ..] if u16::from_be_bytes([*a, *b]) >= 2 => {
+                match segments.get(2 + usize::from(u16::from_be_bytes([*a, *b]))..) {
+                    Some(next) => next,
+                    None => return false,
+                }
+            }
+            // It ends in the middle of a segment's head, or isn't understood.
+            other => return has_end(other),
+        }
+    }
 }
 
 /// The encoding that a text may have which isn't UTF-8, as `iconv` calls it.
@@ -215,16 +235,21 @@ mod tests {
     #[test]
     fn an_image_without_its_end_is_torn() {
         let png = b"\x89PNG\r\n\x1a\n\0\0\0\x02IDAT\x01\x02sum.\0\0\0\0IENDsum.";
-        // A smaller image lies before the pixels.
-        let jpeg = b"\xff\xd8\xff\xe1\0\x08\xff\xd8\xff\xda\xff\xd9\xff\xda\0\x02\x07\x07\x07\xff\xd9";
+        // A smaller image lies before the pixels, and a marker is filled up.
+        let jpeg = b"\xff\xd8\xff\xe1\0\x08\xff\xd8\xff\xda\xff\xd9\xff\xff\xda\0\x02\x07\xff\0\x07\xff\xd9";
         let webp = b"RIFF\x09\0\0\0WEBPVP8 \x07";
-        for file in [&png[..], jpeg, webp] {
-            assert!(!is_torn(file), "{file:?}");
-            assert!(!is_torn(&[file, b"more"].concat()), "{file:?}");
-            for length in 14..file.len() {
+        for (file, recognised) in [(&png[..], 8), (jpeg, 3), (webp, 14)] {
+            // A film that is appended may hold what ends an image and what begins one.
+            for more in [&b""[..], b"more", b"\xff\xd9mp4\xff\xda", b"\xff\xda\xff\xd8\xff"] {
+                assert!(!is_torn(&[file, more].concat()), "{more:?} after {file:?}");
+            }
+            for length in recognised..file.len() {
                 assert!(is_torn(&file[..length]), "{length} of {file:?}");
             }
         }
+        // What has no length that makes sense.
+        let strange = b"\xff\xd8\xff\xe1\0\0\xff\xda\0\x02\x07\xff\xd9\xff\xda";
+        assert!(!is_torn(strange) && is_torn(&strange[..11]));
         for other in [&b"text"[..], b"%PDF-1.4", b"GIF89a"] {
             assert!(!is_torn(other));
         }
