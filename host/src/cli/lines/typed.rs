@@ -1,6 +1,7 @@
 //! Text from the bytes of keys, for where the line editor doesn't read: between two lines, and at a question.
 
 use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -201,8 +202,10 @@ pub struct TypedLine {
     pub text: String,
     /// In bytes.
     pub cursor: usize,
-    /// What Ctrl-U, Ctrl-K or Ctrl-W removed last.
+    /// What Ctrl-U, Ctrl-K and Ctrl-W, one after the other, removed last.
     killed: String,
+    /// The last key was one of them.
+    is_killing: bool,
 }
 
 impl TypedLine {
@@ -214,19 +217,20 @@ impl TypedLine {
     /// Whether the key has changed the line or moved the cursor.
     pub fn edit(&mut self, key: &Key) -> bool {
         let before = (self.text.len(), self.cursor);
+        let was_killing = std::mem::take(&mut self.is_killing);
         match key {
             Key::Text(text) => self.insert(text),
-            Key::Backspace => drop(self.remove_back_to(self.left())),
+            Key::Backspace => drop(self.remove(self.left()..self.cursor)),
             Key::Word => {
                 let kept = self.text[..self.cursor].trim_end();
                 let begins = kept.rfind(char::is_whitespace);
                 // A blank may have several bytes.
                 let begins = begins.and_then(|blank| Some(blank + kept[blank..].chars().next()?.len_utf8()));
-                self.killed = self.remove_back_to(begins.unwrap_or(0));
+                self.kill(begins.unwrap_or(0)..self.cursor, was_killing);
             }
-            Key::ToBeginning => self.killed = self.remove_back_to(0),
-            Key::Delete => drop(self.text.drain(self.cursor..self.right())),
-            Key::ToEnd => self.killed = self.text.split_off(self.cursor),
+            Key::ToBeginning => self.kill(0..self.cursor, was_killing),
+            Key::Delete => drop(self.remove(self.cursor..self.right())),
+            Key::ToEnd => self.kill(self.cursor..self.text.len(), was_killing),
             Key::Yank => self.insert(&self.killed.clone()),
             Key::Left => self.cursor = self.left(),
             Key::Right => self.cursor = self.right(),
@@ -237,10 +241,28 @@ impl TypedLine {
         before != (self.text.len(), self.cursor)
     }
 
-    fn remove_back_to(&mut self, begin: usize) -> String {
-        let removed = self.text.drain(begin..self.cursor).collect();
-        self.cursor = begin;
-        removed
+    /// Removes what Ctrl-Y brings back, together with what was removed before it if it goes on with that. Nothing replaces nothing.
+    fn kill(&mut self, range: Range<usize>, goes_on: bool) {
+        self.is_killing = goes_on || !range.is_empty();
+        if !self.is_killing {
+            return;
+        }
+        if !goes_on {
+            self.killed.clear();
+        }
+        let joint = if range.start < self.cursor {
+            0
+        } else {
+            self.killed.len()
+        };
+        let removed = self.remove(range);
+        self.killed.insert_str(joint, &removed);
+    }
+
+    /// Removes what lies on one side of the cursor.
+    fn remove(&mut self, range: Range<usize>) -> String {
+        self.cursor = self.cursor.min(range.start);
+        self.text.drain(range).collect()
     }
 
     fn left(&self) -> usize {
@@ -270,6 +292,11 @@ mod tests {
                 "one two\u{17}\u{19}, \u{1}\u{b}<\u{19}\u{19}\u{15}\u{19}>",
                 "<one two, one two, >",
             ),
+            // Nothing that is removed leaves what was removed before; what goes on with it is one.
+            ("text\u{15}\u{15}\u{19}, \u{b}\u{19}", "text, text"),
+            ("one two three\u{17}\u{17}\u{19}", "one two three"),
+            ("one two\u{1b}[D\u{1b}[D\u{1b}[D\u{b}\u{15}\u{19}!", "one two!"),
+            ("a b\u{17}\u{1b}[D\u{17}\u{19}", "a "),
             ("é字\u{7f}\u{1b}[A\u{1b}OP\u{1b}[1;5C\u{1b}x\u{7}!", "é!"),
             ("\u{1b}[200~one\r\ntwo\u{7}\u{1b}[201~, typed", "one\ntwo, typed"),
             ("\u{1b}[200~not ended", "not ended"),
