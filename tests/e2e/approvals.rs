@@ -639,12 +639,20 @@ async fn what_was_typed_before_the_question_of_a_chat_is_no_answer() {
 
 /// A call that needs an approval after a while, in a chat on such a terminal.
 async fn typing_ahead(term: &str) -> (HttpServer, Lab, Terminal, tokio::process::Child) {
+    typing_ahead_of(term, Answer::text("Done."), |lab| lab.command(["chat"])).await
+}
+
+async fn typing_ahead_of(
+    term: &str,
+    done: Answer,
+    chat: impl FnOnce(&Lab) -> tokio::process::Command,
+) -> (HttpServer, Lab, Terminal, tokio::process::Child) {
     let server = HttpServer::start(Behaviour::Echo).await;
     let slow = tool_call("fetch", post(&server)).delay(Duration::from_millis(700));
-    let lab = lab([slow, Answer::text("Done.").forever()]);
+    let lab = lab([slow, done.forever()]);
     lab.configure(&gated(&server));
     let mut terminal = Terminal::of_width(200);
-    let mut command = lab.command(["chat"]);
+    let mut command = chat(&lab);
     command.env("TERM", term);
     let child = terminal.start(command);
     terminal.wait_for("> ").await;
@@ -738,6 +746,53 @@ async fn what_was_typed_before_a_question_can_be_recalled_after_sigterm() {
     assert!(terminal.is_ordinary());
     let kept = std::fs::read_to_string(lab.path("data/cofferdam/chat-history")).unwrap();
     assert_eq!(kept, "Go.\nfor the next line\\nn half typ\n");
+}
+
+/// It ends a conversation in which nothing waits.
+#[tokio::test]
+async fn ctrl_d_that_is_typed_ahead_leaves_what_waits() {
+    for term in ["xterm", "dumb"] {
+        let slow = Answer::text("Done.").delay(Duration::from_millis(500));
+        let (_server, lab, mut terminal, child) = typing_ahead_of(term, slow, |lab| lab.command(["chat"])).await;
+        terminal.type_keys("half a line");
+        terminal.wait_for(WAITS).await;
+        terminal.wait_for(QUESTION).await;
+        tokio::time::sleep(READ).await;
+        let mut requests = lab.simulator.watch();
+        terminal.type_keys("y\r");
+        requests.recv().await.unwrap();
+        terminal.type_keys(CTRL_D);
+        terminal.wait_for("Done.").await;
+        terminal.wait_for("> half a line").await;
+        terminal.type_keys("!\r");
+        requests.recv().await.unwrap();
+        terminal.type_keys(CTRL_D);
+        finish(child).await.expect_code(0);
+        assert!(terminal.is_ordinary());
+        assert!(last_message(&lab).contains("half a line!"), "{}", last_message(&lab));
+    }
+}
+
+#[tokio::test]
+async fn what_waits_when_nobody_reads_the_answers_any_more_can_be_recalled() {
+    for (term, lines) in [("xterm", "Go.\nhalf a line\n"), ("dumb", "half a line\n")] {
+        let unread = |lab: &Lab| {
+            let mut shell = lab.command_of("/bin/sh", ["-c", "\"$COFFERDAM\" chat | true"]);
+            shell.env("COFFERDAM", lab.command([""]).as_std().get_program());
+            shell
+        };
+        let (_server, lab, mut terminal, child) = typing_ahead_of(term, Answer::text("Done."), unread).await;
+        terminal.type_keys("half a line");
+        terminal.wait_for(WAITS).await;
+        terminal.wait_for(QUESTION).await;
+        tokio::time::sleep(READ).await;
+        terminal.type_keys("y\r");
+        terminal.wait_for("The answers can't be written any more").await;
+        finish(child).await.expect_code(0);
+        assert!(terminal.is_ordinary());
+        let kept = std::fs::read_to_string(lab.path("data/cofferdam/chat-history")).unwrap();
+        assert_eq!(kept, lines);
+    }
 }
 
 /// Another process decides while a reason is typed.

@@ -161,6 +161,41 @@ async fn a_line_survives_being_stopped_and_continued() {
     assert_eq!(prompts(&lab), ["a draft!"]);
 }
 
+/// Also where the terminal edits lines itself. The shell would run what was typed before the process has stopped.
+#[tokio::test]
+async fn ctrl_z_during_an_answer_stops_a_chat_at_the_next_line() {
+    for (term, prompt) in [("xterm", PROMPT), ("dumb", "> ")] {
+        let lab = lab([Answer::text("An answer.").delay(Duration::from_millis(500)).forever()]);
+        let mut terminal = Terminal::open();
+        let command = lab.command(["chat"]);
+        let mut shell = lab.command_of("bash", ["--norc", "--noprofile", "-i"]);
+        shell.env("PS1", "shell: ").env("TERM", term);
+        shell.env("CHAT", command.as_std().get_program());
+        let shell = terminal.start(shell);
+        terminal.wait_for("shell: ").await;
+        terminal.type_keys("\"$CHAT\" chat\r");
+        terminal.wait_for("ends the conversation.").await;
+        terminal.wait_for(prompt).await;
+        terminal.type_keys("Go.\r");
+        lab.wait_for_model_request().await;
+        terminal.type_keys(&format!("typed {CTRL_Z}ahead"));
+        terminal.wait_for("An answer.").await;
+        terminal.wait_for("Stopped").await;
+        terminal.wait_for("shell: ").await;
+        terminal.type_keys("fg\r");
+        terminal.wait_for("> typed ").await;
+        terminal.wait_for("ahead").await;
+        terminal.type_keys("!\r");
+        terminal.wait_for("An answer.").await;
+        terminal.wait_for(prompt).await;
+        terminal.type_keys(CTRL_D);
+        terminal.wait_for("shell: ").await;
+        terminal.type_keys("exit\r");
+        finish(shell).await.expect_code(0);
+        assert_eq!(prompts(&lab), ["Go.", "typed ahead!"]);
+    }
+}
+
 /// The shell had set the terminal up for itself when the chat began.
 #[tokio::test]
 async fn a_chat_that_began_in_the_background_sends_nothing_that_was_not_seen() {

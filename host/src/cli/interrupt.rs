@@ -158,7 +158,7 @@ pub async fn ctrl_c() {
     received(signal(SignalKind::interrupt()).ok().as_mut()).await;
 }
 
-/// Stops this process and those that run together with it, as Ctrl-Z does.
+/// Stops the process for threads outside of the current runtime.
 #[derive(Debug)]
 pub struct Stop(Handle);
 
@@ -166,21 +166,24 @@ pub struct Stop(Handle);
 const STOP_WAIT: Duration = Duration::from_millis(500);
 
 impl Stop {
-    /// For threads outside of the current runtime.
     pub fn here() -> Self {
         Self(Handle::current())
     }
 
     /// Returns once the process is continued.
     pub fn until_continued(&self) {
-        let _runtime = self.0.enter();
-        let Ok(mut continued) = signal(SignalKind::from_raw(process::Signal::CONT.as_raw())) else {
-            return;
-        };
-        // The signal reaches some thread of the process, and this one runs until then.
-        if process::kill_current_process_group(process::Signal::TSTP).is_ok() {
-            let _ = self.0.block_on(tokio::time::timeout(STOP_WAIT, continued.recv()));
-        }
+        self.0.block_on(stop_until_continued());
+    }
+}
+
+/// Stops this process and those that run together with it, as Ctrl-Z does. Returns once it is continued.
+pub async fn stop_until_continued() {
+    let Ok(mut continued) = signal(SignalKind::from_raw(process::Signal::CONT.as_raw())) else {
+        return;
+    };
+    // The signal reaches some thread of the process, and this one runs until then.
+    if process::kill_current_process_group(process::Signal::TSTP).is_ok() {
+        let _ = tokio::time::timeout(STOP_WAIT, continued.recv()).await;
     }
 }
 

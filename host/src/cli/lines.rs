@@ -27,6 +27,7 @@ pub use self::completions::Completions;
 use self::history::HistoryFile;
 use self::terminal::{Edited, Terminal, TerminalMode};
 pub use self::typed::TypedAhead;
+use super::interrupt::stop_until_continued;
 use super::output::Sink;
 use super::prompt::{self, Purpose};
 use super::{CliError, Context, error};
@@ -38,7 +39,9 @@ const PROMPT: &str = "> ";
 const PASTE_GAP: Duration = Duration::from_millis(50);
 
 /// Ctrl-D.
-const END_OF_INPUT: u8 = 4;
+const END_OF_INPUT: u8 = 0x04;
+/// Ctrl-Z.
+const SUSPEND: u8 = 0x1a;
 
 /// What came instead of a line, or the line.
 #[derive(Debug, PartialEq, Eq)]
@@ -132,9 +135,6 @@ impl Lines {
         // Where the prompt is seen.
         let has_prompt = terminal.is_none() && meanwhile == Meanwhile::Nothing && cx.stderr.is_terminal();
         let cooked = TerminalMode::current().filter(|_| has_prompt);
-        if let Some(cooked) = &cooked {
-            cooked.without_echo().restore();
-        }
         // Detached, because a blocked read must not delay the exit of the process.
         std::thread::Builder::new()
             .name("stdin".to_owned())
@@ -159,6 +159,11 @@ impl Lines {
                 }
             })
             .map_err(|source| CliError::Thread { what: "stdin", source })?;
+        if meanwhile == Meanwhile::Nothing {
+            // The editor leaves the terminal after each line as it finds it.
+            let mode = terminal.as_ref().map(Terminal::mode).or_else(|| cooked.clone());
+            mode.inspect(|mode| mode.without_echo().restore());
+        }
         Ok(Self {
             wanted,
             inputs,
@@ -200,7 +205,7 @@ impl Lines {
     /// Stdin can't be read, or a line is longer than [`prompt::MAX_PROMPT_BYTES`].
     pub async fn next(&mut self) -> Result<Input, CliError> {
         loop {
-            if !self.ask() {
+            if !self.ask().await {
                 return Ok(Input::End);
             }
             let input = self.inputs.recv().await;
@@ -222,21 +227,27 @@ impl Lines {
         }
     }
 
-    /// Shows the prompt, and has a line read, which begins with what was typed before. Returns false if that was Ctrl-D.
-    fn ask(&mut self) -> bool {
+    /// Shows the prompt, and has a line read, which begins with what was typed before. Returns false if that was Ctrl-D, and nothing else
+    /// waits. Ctrl-Z stops the process first.
+    async fn ask(&mut self) -> bool {
         let mut begun = String::new();
         if self.is_reading {
             // Ctrl-C at a terminal that edits lines itself has cleared the line.
             self.half_typed.append(&std::mem::take(&mut self.begun));
         } else {
+            let mut is_end = false;
             if let Some(cooked) = &self.cooked {
-                let typed = self.typed_ahead.read_terminal();
+                let typed = self.typed_ahead.read_terminal().unwrap_or_default();
                 cooked.restore();
-                if typed.is_ok_and(|typed| typed == [END_OF_INPUT]) {
-                    return false;
+                if typed.contains(&SUSPEND) {
+                    stop_until_continued().await;
                 }
+                is_end = typed == [END_OF_INPUT];
             }
             begun = self.typed_ahead.take();
+            if is_end && begun.is_empty() {
+                return false;
+            }
         }
         if self.terminal.is_none() {
             self.begun += &begun;
@@ -252,6 +263,7 @@ impl Lines {
 
 impl Drop for Lines {
     fn drop(&mut self) {
+        self.half_typed.append(self.typed_ahead.take().trim_end());
         match self.terminal.take() {
             Some(terminal) => {
                 let line = self.half_typed.completions.edits().line();

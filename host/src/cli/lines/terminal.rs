@@ -158,20 +158,16 @@ impl Terminal {
             line: String::new(),
         };
         let mut streams = Vec::new();
-        match prompting.meanwhile {
-            Meanwhile::Lines => {
-                if cx.stdout.is_terminal() {
-                    let writer = Box::new(above());
-                    streams.push((cx.stdout.clone(), cx.stdout.replace_writer(writer)));
-                }
-                if cx.stderr.is_terminal() {
-                    let writer: Box<dyn Write + Send> = Box::new(above());
-                    let writer = Box::new(AutoStream::new(writer, cx.stderr.colors()));
-                    streams.push((cx.stderr.clone(), cx.stderr.replace_writer(writer)));
-                }
+        if prompting.meanwhile == Meanwhile::Lines {
+            if cx.stdout.is_terminal() {
+                let writer = Box::new(above());
+                streams.push((cx.stdout.clone(), cx.stdout.replace_writer(writer)));
             }
-            // The editor leaves the terminal after each line as it finds it here.
-            Meanwhile::Nothing => mode.without_echo().restore(),
+            if cx.stderr.is_terminal() {
+                let writer: Box<dyn Write + Send> = Box::new(above());
+                let writer = Box::new(AutoStream::new(writer, cx.stderr.colors()));
+                streams.push((cx.stderr.clone(), cx.stderr.replace_writer(writer)));
+            }
         }
         let edited = Edited {
             editor,
