@@ -134,6 +134,11 @@ async fn a_destructive_call_waits_for_a_person_and_is_made_once() {
     assert_eq!(again["state"], "approved");
     let denied = decide(&lab, &approval, &["deny"]).await.expect_code(2).json();
     assert_eq!(denied["error"]["kind"], "approval_decided", "{denied}");
+    let way_on = format!(
+        "`cofferdam approval show {}` says what came of it",
+        text(&approval, "id")
+    );
+    assert!(text(&denied["error"], "hint").contains(&way_on), "{denied}");
 
     let report = resume(&lab, &approval, 0).await;
     assert_eq!(report["outcome"], "completed");

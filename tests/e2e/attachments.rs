@@ -136,7 +136,7 @@ async fn what_cannot_be_attached_is_refused_before_anything_is_sent() {
     lab.write("empty.png", "");
     lab.write("program", b"\x7fELF\x02\x01\x01\0");
     lab.write("torn.png", &PNG[..20]);
-    lab.write("latin.txt", b"caf\xe9");
+    lab.write("my latin.txt", b"caf\xe9");
     lab.write("half", vec![b'a'; 5 << 20]);
     lab.write("other half", vec![b'b'; 5 << 20]);
     lab.write("huge.png", [PNG, &vec![7; 8 << 20]].concat());
@@ -159,7 +159,10 @@ async fn what_cannot_be_attached_is_refused_before_anything_is_sent() {
         (vec!["empty.png"], "it is empty"),
         (vec!["program"], "no model reads a file of its type"),
         (vec!["torn.png"], "its end is missing"),
-        (vec!["latin.txt"], "it isn't text in UTF-8, but may be in WINDOWS-1252"),
+        (
+            vec!["my latin.txt"],
+            "it isn't text in UTF-8, but may be in WINDOWS-1252",
+        ),
         (
             vec!["huge.png"],
             "it is too large; attachments can have 8.0 MiB together",
@@ -173,6 +176,12 @@ async fn what_cannot_be_attached_is_refused_before_anything_is_sent() {
         let error = ran.json()["error"]["message"].as_str().unwrap().to_owned();
         assert!(error.contains(says), "{error}");
     }
+    let ran = lab
+        .call(["run", "--attach", "my latin.txt", "Go."])
+        .await
+        .expect_code(2);
+    let command = "iconv -f WINDOWS-1252 -t UTF-8 'my latin.txt' > FILE";
+    assert!(ran.stderr.contains(command), "{ran}");
     let ran = lab.call_with_input(["run", "--file", "-", "Go."], "Text.").await;
     let ran = ran.expect_code(2);
     assert!(

@@ -91,6 +91,9 @@ async fn corrections_are_bounded() {
     );
     let message = report["error"]["message"].as_str().unwrap();
     assert!(message.contains("/celsius"), "{message}");
+    let id = report["session_id"].as_str().unwrap();
+    let hint = report["error"]["hint"].as_str().unwrap();
+    assert!(hint.contains(&format!("`cofferdam session show {id}`")), "{hint}");
     // In `text`, nothing that doesn't match is printed as an answer.
     let ran = lab
         .call(["run", "--schema", "weather.json", "Go."])

@@ -123,7 +123,7 @@ impl Run<'_> {
             Err(_) => vec!["it could not be checked".to_owned()],
         };
         if !may_ask_again || corrections >= MAX_CORRECTIONS {
-            return Checked::Failed(invalid(&violations));
+            return Checked::Failed(invalid(&violations, self.emitter.session_id()));
         }
         let text = format!(
             "Your answer doesn't match:\n- {}\n{}",
@@ -135,13 +135,16 @@ impl Run<'_> {
     }
 }
 
-fn invalid(violations: &[String]) -> Ended {
+fn invalid(violations: &[String], session: &str) -> Ended {
     let ended = failed(
         ErrorInfo::INVALID_ANSWER,
         format!("the answer doesn't match the schema: {}", violations.join("; ")),
     );
     let error = ended.error.map(|error| ErrorInfo {
-        hint: Some("describe the fields in the schema, or choose a model that takes schemas; `cofferdam session show` has what it answered".to_owned()),
+        hint: Some(format!(
+            "describe the fields in the schema, or choose a model that takes schemas; `cofferdam session show {session}` has what it \
+             answered"
+        )),
         ..error
     });
     Ended { error, ..ended }

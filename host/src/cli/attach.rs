@@ -4,9 +4,10 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use super::grants::quoted;
 use super::{CliError, format};
 use crate::events::LeftOutFile;
-use crate::session::{MAX_IMAGE_BYTES as REQUEST_BYTES, MAX_IMAGES};
+use crate::session::{MAX_IMAGES, MAX_REQUEST_IMAGE_BYTES};
 use crate::transcript::{
     ATTACHMENT_TYPES, Attachment, AttachmentContent, MAX_ATTACHMENT_BYTES, MAX_ATTACHMENTS, is_torn, other_encoding,
 };
@@ -63,7 +64,10 @@ pub fn read(path: &Path, attached: &[Attachment]) -> Result<Option<Attachment>, 
         return Err(match other_encoding(&file) {
             Some(encoding) => CliError::usage(
                 format!("can't attach {name}: it isn't text in UTF-8, but may be in {encoding}"),
-                format!("convert it first: iconv -f {encoding} -t UTF-8 {name} > FILE"),
+                format!(
+                    "convert it first: iconv -f {encoding} -t UTF-8 {} > FILE",
+                    quoted(&path.to_string_lossy())
+                ),
             ),
             None => CliError::usage(
                 format!("can't attach {name}: no model reads a file of its type"),
@@ -147,7 +151,7 @@ pub fn left_out(file: &LeftOutFile) -> String {
 pub fn crowded_out() -> String {
     format!(
         "a request has room for {MAX_IMAGES} images and PDFs, and {} of them in base64",
-        format::bytes(REQUEST_BYTES as u64)
+        format::bytes(MAX_REQUEST_IMAGE_BYTES as u64)
     )
 }
 

@@ -158,7 +158,9 @@ impl ApprovalError {
         let hint = match self {
             Self::Unknown { .. } => "`cofferdam approval list --all` shows all; eight characters of an id are enough",
             Self::Ambiguous { .. } => "write more of its id; `cofferdam approval list --all` shows all",
-            Self::Decided { .. } => "the first decision counts; `cofferdam session show` says what came of it",
+            Self::Decided { id, .. } => {
+                return format!("the first decision counts; `cofferdam approval show {id}` says what came of it");
+            }
             Self::Expired { .. } => {
                 "24 hours are over, or its run has ended; `cofferdam session list` shows whether the session still waits"
             }

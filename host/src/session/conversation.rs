@@ -7,7 +7,7 @@ use crate::transcript::{Attachment, AttachmentContent, Block, Content, Image, Me
 /// Maximum images and PDFs per request; older ones are removed. The API accepts a hundred.
 pub(crate) const MAX_IMAGES: usize = 80;
 /// Maximum bytes of all images and PDFs in a request, as sent (base64). The API accepts 32 MiB per request.
-pub(crate) const MAX_IMAGE_BYTES: usize = 20 * 1024 * 1024;
+pub(crate) const MAX_REQUEST_IMAGE_BYTES: usize = 20 * 1024 * 1024;
 
 /// Bytes kept of each of the newest results when they must be truncated. Results of up to twice this size aren't trimmed.
 const KEPT_BYTES: usize = 1024;
@@ -208,7 +208,7 @@ impl Conversation {
         let mut is_kept = |size: usize| {
             images += 1;
             bytes += size;
-            images <= MAX_IMAGES && bytes <= MAX_IMAGE_BYTES
+            images <= MAX_IMAGES && bytes <= MAX_REQUEST_IMAGE_BYTES
         };
         for block in self
             .messages
@@ -619,7 +619,7 @@ mod tests {
         let crowded_out = conversation.take_crowded_out();
         assert_eq!((crowded_out.images, crowded_out.bytes), (20, 200));
         assert!(conversation.take_crowded_out().is_nothing());
-        with_images(&mut conversation, "f", 3, MAX_IMAGE_BYTES / 3);
+        with_images(&mut conversation, "f", 3, MAX_REQUEST_IMAGE_BYTES / 3);
         assert_eq!(images(&conversation), [0, 0, 0, 0, 0, 3]);
         assert_eq!(conversation.drop_images().images, 3);
         assert!(conversation.drop_images().is_nothing());
