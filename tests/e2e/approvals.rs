@@ -1202,7 +1202,7 @@ async fn enter_goes_on_with_what_waits() {
     terminal.type_keys(CTRL_D);
     // An answer that comes too late is no prompt.
     for (keys, says) in [("\r", ""), ("n\r", "reads like an answer to the question")] {
-        terminal.wait_for("Enter goes on with it.").await;
+        terminal.wait_for("Enter at an empty line goes on with it.").await;
         terminal.wait_for(PROMPT).await;
         terminal.type_keys(keys);
         terminal.wait_for(says).await;

@@ -241,8 +241,8 @@ async fn the_files_of_a_left_prompt_that_gets_no_answer_go_with_the_next_one() {
     child.kill().await.unwrap();
     let lines = "\nAnother.\nAnd?\n";
     let chat = lab.call_with_input(["chat", "--continue"], lines).await.expect_code(0);
-    let says = "The last prompt got no answer, and is not part of the conversation: Compare.\nEnter sends it again. Another \
-                prompt gives it up, and gets its files: picture.txt";
+    let says = "The last prompt got no answer, and is not part of the conversation: Compare.\nEnter at an empty line sends it again. \
+                Another prompt gives it up, and gets its files: picture.txt";
     assert!(chat.stderr.contains(says), "{chat}");
     let requests = lab.simulator.requests();
     assert_eq!(requests.len(), 6, "the left one, three refused, two more");
@@ -493,8 +493,11 @@ async fn the_files_of_a_left_prompt_stay_after_the_budget_refused_to_go_on() {
     let left = "The last prompt was not answered to the end: Summarise.";
     let gets = "Another prompt gives it up, and gets its files: notes.md";
     let mut chat = Chat::start(&lab, &["--continue", "--budget", "0.01"], gets).await;
-    chat.enter("", &["budget_exceeded", left, "Enter goes on with it.", gets])
-        .await;
+    chat.enter(
+        "",
+        &["budget_exceeded", left, "Enter at an empty line goes on with it.", gets],
+    )
+    .await;
     chat.leave(3).await;
     // Another process offers the same.
     let mut chat = Chat::start(&lab, &["--continue", "--budget", "0.01"], left).await;
@@ -509,7 +512,7 @@ async fn the_files_of_a_left_prompt_stay_after_the_budget_refused_to_go_on() {
     chat.enter("Fourth.", &["Done."]).await;
     let shown = chat.leave(0).await;
     assert!(
-        shown.contains("Enter sends it again.") && shown.contains(gets),
+        shown.contains("Enter at an empty line sends it again.") && shown.contains(gets),
         "{shown}"
     );
     let sent = last_message(&lab);

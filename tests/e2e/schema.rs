@@ -166,7 +166,7 @@ async fn enter_in_a_chat_sends_the_last_prompt_again_with_its_schema() {
         .expect_code(1);
     let mut terminal = Terminal::of_width(200);
     let child = terminal.start(lab.command(["chat", "--continue"]));
-    terminal.wait_for("Enter sends it again").await;
+    terminal.wait_for("Enter at an empty line sends it again").await;
     terminal.wait_for(PROMPT).await;
     terminal.type_keys("/attach note.txt\r");
     terminal.wait_for("goes with the next prompt").await;

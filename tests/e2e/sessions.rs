@@ -349,7 +349,10 @@ async fn a_chat_goes_on_where_it_was_killed() {
     child.kill().await.unwrap();
     // Nobody is charged for having looked.
     let looked = lab.call(["chat", "--continue"]).await.expect_code(0);
-    assert!(looked.stderr.contains("Enter goes on with it"), "{looked}");
+    assert!(
+        looked.stderr.contains("Enter at an empty line goes on with it"),
+        "{looked}"
+    );
     assert_eq!(lab.simulator.requests().len(), 1);
     let chat = lab
         .call_with_input(["chat", "--continue"], "\nSecond question.\n")

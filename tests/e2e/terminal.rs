@@ -858,12 +858,38 @@ async fn what_is_typed_during_an_answer_waits_in_the_next_line() {
     assert_eq!(prompts(&lab)[1], "typed\nahead");
 }
 
+/// The next line isn't empty then, so Enter alone would send another prompt.
+#[tokio::test]
+async fn a_cancelled_prompt_can_be_sent_again_after_what_was_typed_ahead() {
+    let lab = lab([
+        Answer::fault(FaultKind::Stall, FaultPoint::Request),
+        Answer::text("An answer."),
+    ]);
+    let mut chat = Chat::start(&lab).await;
+    let mut requests = lab.simulator.watch();
+    chat.terminal.type_keys("Go.\r");
+    requests.recv().await.unwrap();
+    chat.terminal.type_keys(&format!("typed ahead{CTRL_C}"));
+    chat.wait_for("Enter at an empty line sends it again. Up brings it back")
+        .await;
+    chat.wait_for("typed ahead").await;
+    chat.terminal.type_keys(UP);
+    chat.wait_for("> Go.").await;
+    chat.terminal.type_keys(DOWN);
+    chat.wait_for("> typed ahead").await;
+    chat.terminal.type_keys(CTRL_C);
+    chat.wait_for(PROMPT).await;
+    chat.enter("", "An answer.").await;
+    chat.leave().await;
+    assert_eq!(prompts(&lab), ["Go.", "Go."]);
+}
+
 #[tokio::test]
 async fn a_prompt_that_could_not_be_sent_can_be_recalled() {
     let lab = lab([Answer::error(401).times(2), Answer::text("An answer.")]);
     let mut chat = Chat::start(&lab).await;
     chat.enter("A long prompt.", "error").await;
-    chat.enter("", "Enter sends it again.").await;
+    chat.enter("", "Enter at an empty line sends it again.").await;
     chat.terminal.type_keys(UP);
     chat.wait_for("> A long prompt.").await;
     chat.enter("", "An answer.").await;

@@ -77,8 +77,8 @@ impl Conversation<'_> {
                 if is_open && may_decide {
                     self.is_left = true;
                     return self.note_dropped(
-                        "Your prompt was not sent, because the one before it still waits for a decision: Enter asks again and sends \
-                         yours after it, another prompt takes its place, and Ctrl-C at the question cancels both.",
+                        "Your prompt was not sent, because the one before it still waits for a decision: Enter at an empty line asks \
+                         again and sends yours after it, another prompt takes its place, and Ctrl-C at the question cancels both.",
                     );
                 }
             }
@@ -89,12 +89,13 @@ impl Conversation<'_> {
             let is_saved = self.report().is_some_and(|report| report.unsaved.is_none());
             let way_on = match (self.is_left, self.is_elsewhere()) {
                 (true, true) => {
-                    " Enter tries again, and goes on with the session once the other process has ended; `/clear` begins another session."
+                    " Enter at an empty line tries again, and goes on with the session once the other process has ended; `/clear` begins \
+                     another session."
                 }
                 (false, true) => {
                     " The next prompt goes on with the session once the other process has ended; `/clear` begins another session."
                 }
-                (true, false) => " Enter sends it again.",
+                (true, false) => " Enter at an empty line sends it again.",
                 (false, false) => "",
             };
             let way_back = match (are_lines_edited, self.session.is_kept() && is_saved) {
@@ -115,7 +116,7 @@ impl Conversation<'_> {
         self.left_attachments = 0;
         let attachments = self.attachments.clone();
         let report = self.live.run(&mut self.session, prompt, attachments, cancel).await;
-        self.sent(report)
+        self.report_on_prompt(report)
     }
 
     /// Sends the last prompt again, with what is attached by now, and for an answer of the same schema.
@@ -129,12 +130,12 @@ impl Conversation<'_> {
         }
         self.left_attachments = 0;
         if let Some(report) = self.live.send_again(&mut self.session, cancel).await {
-            self.sent(report);
+            self.report_on_prompt(report);
         }
     }
 
-    /// Reports on a prompt, and returns whether it has an answer.
-    fn sent(&mut self, report: RunReport) -> bool {
+    /// Reports on a prompt, detaches what an answered one was sent with, and returns whether it has an answer.
+    fn report_on_prompt(&mut self, report: RunReport) -> bool {
         self.report_on(report);
         let is_answered = self.session.unanswered().is_none();
         if is_answered {
@@ -166,13 +167,13 @@ impl Conversation<'_> {
         let both = format!("so both answers are paid for; what nobody has decided is {undecided}");
         let how = match self.session.drafted() {
             Some(_) => format!(
-                "Enter goes on with that one, as far as its calls are decided, and sends this one after it, {both}. Another prompt takes \
-                 the place of this one{}.",
+                "Enter at an empty line goes on with that one, as far as its calls are decided, and sends this one after it, {both}. \
+                 Another prompt takes the place of this one{}.",
                 self.and_its_files()
             ),
             None => format!(
-                "Enter goes on with it. Another prompt goes on with it first, as far as its calls are decided, and is sent after that, \
-                 {both}."
+                "Enter at an empty line goes on with it. Another prompt goes on with it first, as far as its calls are decided, and is \
+                 sent after that, {both}."
             ),
         };
         format!("{how} `/clear` leaves it waiting.")
@@ -236,7 +237,10 @@ impl Conversation<'_> {
                         "ends its run, and the prompt with what came of it stays in the conversation, also in what is sent and paid for"
                     }
                 };
-                format!("Enter {how}. Another prompt {given_up}{}.", self.and_its_files())
+                format!(
+                    "Enter at an empty line {how}. Another prompt {given_up}{}.",
+                    self.and_its_files()
+                )
             }
         };
         let missing = self.session.missing_tool().await;
