@@ -577,11 +577,11 @@ impl Approver for SlowPerson {
     }
 }
 
-/// A person who denies what somebody elsewhere has just approved, and what they were told then.
+/// A person who denies what somebody elsewhere has just approved, and the notices that come then.
 #[derive(Debug)]
 struct LatePerson {
     elsewhere: Arc<OnceLock<Store>>,
-    told: Arc<Mutex<Vec<(agent::Answer, ApprovalDecided)>>>,
+    notices: Arc<Mutex<Vec<(agent::Answer, ApprovalDecided)>>>,
 }
 
 impl Approver for LatePerson {
@@ -598,7 +598,7 @@ impl Approver for LatePerson {
     }
 
     fn came_too_late(&self, _: &Question, answer: &agent::Answer, holds: ApprovalDecided) {
-        self.told.lock().unwrap().push((answer.clone(), holds));
+        self.notices.lock().unwrap().push((answer.clone(), holds));
     }
 }
 
@@ -607,12 +607,12 @@ async fn a_person_hears_that_somebody_else_was_faster() {
     let model = model([tool_call("echo", json!({ "a": 1 })), Answer::text("Fine.")]);
     let host = builder(&model).tool_policy(Arc::new(AskAboutEcho));
     let host = host.build().await.unwrap();
-    let (elsewhere, told) = (Arc::new(OnceLock::new()), Arc::<Mutex<_>>::default());
+    let (elsewhere, notices) = (Arc::new(OnceLock::new()), Arc::<Mutex<_>>::default());
     elsewhere.set(host.store().unwrap().clone()).unwrap();
     let options = RunOptions {
         approver: Some(Arc::new(LatePerson {
             elsewhere,
-            told: Arc::clone(&told),
+            notices: Arc::clone(&notices),
         })),
         ..RunOptions::default()
     };
@@ -620,7 +620,7 @@ async fn a_person_hears_that_somebody_else_was_faster() {
     assert_eq!(report.outcome, Ending::Completed);
     assert_eq!(outcomes(&report, "echo"), json!({ "ok": 1 }));
     let denied = agent::Answer::Deny(Some("too many".to_owned()));
-    assert_eq!(*told.lock().unwrap(), [(denied, ApprovalDecided::Approved)]);
+    assert_eq!(*notices.lock().unwrap(), [(denied, ApprovalDecided::Approved)]);
 }
 
 /// The run's deadline is shorter than the person is slow.
