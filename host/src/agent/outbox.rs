@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use crate::events::Ending;
 use crate::ledger::{LedgerError, Reservation, ReservationId, ReserveRequest};
 use crate::model::BoxFuture;
-use crate::session::Fact;
+use crate::session::{Fact, SessionError};
 use crate::store::{Change, Commit, FactBody, Made, StoreError};
 
 /// What isn't durable yet. It holds no store, so that what waits in the store's queue doesn't keep the store open.
@@ -189,7 +189,13 @@ impl Outbox {
             }
             (Err(error), Some(mut batch)) if is_last => {
                 // Nobody can change what a rule refuses, but others must be able to take the session over.
-                tracing::error!(session = %self.id, %error, "the end of a session could not be written");
+                match error {
+                    // It never began here, as its run said.
+                    StoreError::Session(SessionError::InUse { .. }) if batch.opened.is_some() => {
+                        tracing::debug!(session = %self.id, %error, "what was to begin a session is dropped");
+                    }
+                    _ => tracing::error!(session = %self.id, %error, "the end of a session could not be written"),
+                }
                 pending.undo(&mut batch);
                 true
             }
