@@ -212,6 +212,37 @@ async fn chat_keeps_the_conversation() {
     assert_eq!(second.as_array().unwrap().len(), 3, "{second:#}");
 }
 
+/// What was written before the failure is known builds on the answer that never came. A program that reads reports decides itself.
+#[tokio::test]
+async fn prompts_of_a_pipe_are_not_sent_without_the_answer_before_them() {
+    let answers = || [Answer::error(401), Answer::text("Noted.").forever()];
+    let prompts = "Remember 42.\n\nWhich number was it?\n";
+    let failed = lab(answers());
+    let ran = failed.call_with_input(["chat"], prompts).await.expect_code(1);
+    assert_eq!(failed.simulator.requests().len(), 1);
+    assert!(ran.stderr.contains("The conversation ends here"), "{ran}");
+    // As it says.
+    assert!(
+        ran.stderr.contains("`cofferdam chat --continue` brings it back"),
+        "{ran}"
+    );
+    let ran = failed
+        .call_with_input(["chat", "--continue"], "\n")
+        .await
+        .expect_code(0);
+    assert!(ran.stdout.contains("Noted."), "{ran}");
+
+    for (options, input) in [
+        (&["--output", "json"][..], prompts),
+        (&[], "Remember 42.\n/tools\nWhich number was it?\n"),
+    ] {
+        let goes_on = lab(answers());
+        let chat = [&["chat"], options].concat();
+        goes_on.call_with_input(chat, input).await.expect_code(0);
+        assert_eq!(goes_on.simulator.requests().len(), 2);
+    }
+}
+
 #[tokio::test]
 async fn invalid_utf8_does_not_end_a_conversation() {
     let lab = lab([Answer::text("Hello."), Answer::text("Still here.")]);

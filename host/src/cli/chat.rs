@@ -16,7 +16,7 @@ use super::live::LiveHost;
 use super::prompt::{self, Purpose};
 use super::session_args::SessionArgs;
 use super::watch::Files;
-use super::{CliError, Context, completions, error, run, session};
+use super::{CliError, Context, Output, completions, error, run, session};
 use crate::events::Ending;
 
 /// The lines of earlier conversations, in the data folder.
@@ -104,6 +104,8 @@ async fn interruptible(cx: &Context, lines: &Lines, run: impl AsyncFnOnce(Cancel
 async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut Lines) -> u8 {
     let mut was_interrupted = false;
     let is_typed = io::stdin().is_terminal();
+    // Of the prompt on the line before.
+    let mut has_failed = false;
     conversation.offer().await;
     loop {
         // An answer that nobody can read would cost as much.
@@ -140,7 +142,16 @@ async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut
             }
         };
         was_interrupted = false;
-        let done = match parse(&line) {
+        let parsed = parse(&line);
+        // A command is an answer to the failure; an empty line between two prompts means nothing.
+        has_failed &= matches!(parsed, Ok(Line::Prompt(_) | Line::Nothing));
+        let done = match parsed {
+            Ok(Line::Prompt(_)) if has_failed && !is_typed && cx.global.output == Output::Text => {
+                cx.note(
+                    "The conversation ends here, so that no prompt is sent without the answer to the one before it.",
+                );
+                return conversation.exit_code().unwrap_or(1);
+            }
             Ok(Line::Exit) => return conversation.exit_code().unwrap_or(0),
             Ok(Line::Nothing | Line::Prompt(_)) if conversation.goes_on(&line) => {
                 if interruptible(cx, lines, async |cancel| {
@@ -170,6 +181,7 @@ async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut
                     {
                         return Ending::Cancelled.exit_code();
                     }
+                    has_failed = conversation.has_failed();
                     Ok(())
                 }
                 Err(error) => Err(error),

@@ -194,6 +194,11 @@ impl Conversation<'_> {
         }
     }
 
+    /// Whether the last prompt has no answer, and doesn't wait for a person's decision either.
+    pub fn has_failed(&self) -> bool {
+        self.is_unanswered() && !self.session.waits_for_approval()
+    }
+
     /// Whether the last prompt has no answer, or not all of it.
     fn is_unanswered(&self) -> bool {
         self.is_unfinished() || self.session.unanswered().is_some()
