@@ -710,6 +710,51 @@ async fn what_is_typed_ahead_when_the_process_is_ended_can_be_recalled() {
     assert_eq!(kept, "Go.\nfor the\\nnext line\n");
 }
 
+/// The system drops what a terminal holds when it is closed, so it is too late to read it then.
+#[tokio::test]
+async fn what_is_typed_during_an_answer_is_kept_when_the_terminal_is_closed() {
+    for term in ["xterm", "dumb"] {
+        let lab = lab([Answer::fault(FaultKind::Stall, FaultPoint::Request)]);
+        let mut terminal = Terminal::open();
+        let mut command = lab.command(["chat"]);
+        command.env("TERM", term);
+        let child = terminal.start(command);
+        terminal.wait_for("> ").await;
+        let mut requests = lab.simulator.watch();
+        terminal.type_keys("Go.\r");
+        requests.recv().await.unwrap();
+        terminal.type_keys("for the\rnext line");
+        terminal.read_by_the_program().await;
+        send(Signal::SIGHUP, &child);
+        finish(child).await.expect_code(130);
+        let kept = std::fs::read_to_string(lab.path("data/cofferdam/chat-history")).unwrap();
+        assert!(kept.ends_with("for the\\nnext line\n"), "{term}: {kept}");
+    }
+}
+
+/// Ctrl-C ends all that a shell runs together.
+#[tokio::test]
+async fn what_is_typed_during_an_answer_is_kept_when_nobody_reads_the_answers_any_more() {
+    let lab = lab([stalled("Half a paragraph.")]);
+    let mut terminal = Terminal::open();
+    let mut shell = lab.command_of("/bin/sh", ["-c", "\"$COFFERDAM\" chat | cat"]);
+    shell.env("COFFERDAM", lab.command([""]).as_std().get_program());
+    let child = terminal.start(shell);
+    terminal.wait_for(PROMPT).await;
+    terminal.type_keys("Go.\r");
+    terminal.wait_for("Half a paragraph").await;
+    terminal.type_keys("echo typed\rahead");
+    terminal.read_by_the_program().await;
+    terminal.type_keys(&format!("{CTRL_C} and more"));
+    terminal.wait_for("The answers can't be written any more").await;
+    finish(child).await;
+    assert!(terminal.is_ordinary());
+    // The shell would run what is left.
+    terminal.read_by_the_program().await;
+    let kept = std::fs::read_to_string(lab.path("data/cofferdam/chat-history")).unwrap();
+    assert_eq!(kept, "Go.\necho typed\\nahead and more\n");
+}
+
 /// A shell and the system both send SIGHUP when a terminal is closed, so the second one doesn't end the process before the
 /// attempt is settled.
 #[tokio::test]
@@ -1158,7 +1203,10 @@ async fn a_silent_model_is_waited_for_visibly() {
 #[tokio::test]
 async fn a_prompt_without_an_answer_is_said_to_be_left_out() {
     let lab = lab([Answer::error(401), Answer::text("An answer.")]);
-    let ran = lab.call_with_input(["chat"], "first\nsecond\n").await.expect_code(0);
+    let ran = lab
+        .call_with_input(["chat"], "first\n/tools\nsecond\n")
+        .await
+        .expect_code(0);
     assert_eq!(ran.stderr.matches("not part of the conversation").count(), 1, "{ran}");
     let sent = lab.simulator.requests();
     assert_eq!(sent[1].body["messages"].as_array().unwrap().len(), 1);

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::process::Stdio;
+use std::time::Duration;
 
 use rustix::termios::{LocalModes, tcgetattr};
 use tokio::process::{Child, Command};
@@ -98,6 +99,16 @@ impl Terminal {
         let found = text[seen..].find(words);
         let found = found.unwrap_or_else(|| panic!("no `{words}` in {:?}", &text[seen..]));
         self.seen += found + words.len();
+    }
+
+    /// Waits until the program has read what was typed. What it hasn't read is gone with the terminal.
+    pub async fn read_by_the_program(&self) {
+        let read = async {
+            while rustix::io::ioctl_fionread(&self.program).unwrap() > 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(ANSWER_TIMEOUT, read).await.unwrap();
     }
 
     /// What was shown after that which was waited for last.

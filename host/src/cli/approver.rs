@@ -238,14 +238,14 @@ mod tests {
         let late = Answer::Deny(Some("too many".to_owned()));
         let said = too_late(&typed_ahead, &late, ApprovalDecided::Approved);
         assert_eq!(said, "Your answer came too late: somebody else has approved the call.");
-        assert_eq!(typed_ahead.take(), "", "of a run, there is no next line");
+        assert_eq!(typed_ahead.take().text, "", "of a run, there is no next line");
         typed_ahead.await_lines();
         let said = too_late(&typed_ahead, &Answer::Approve, ApprovalDecided::Denied);
         assert_eq!(said, "Your answer came too late: somebody else has denied the call.");
-        assert_eq!(typed_ahead.take(), "");
+        assert_eq!(typed_ahead.take().text, "");
         let said = too_late(&typed_ahead, &late, ApprovalDecided::Approved);
         assert!(said.ends_with("waits in the next line."), "{said}");
-        assert_eq!(typed_ahead.take(), "n too many\n");
+        assert_eq!(typed_ahead.take().text, "n too many\n");
     }
 
     #[test]

@@ -3,9 +3,11 @@
 mod command;
 mod conversation;
 
+use std::future::pending;
 use std::io::{self, IsTerminal};
 
 use clap::Args;
+use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
 use self::command::{Line, parse};
@@ -90,9 +92,12 @@ pub async fn chat(cx: &Context, args: ChatArgs) -> Result<u8, CliError> {
 async fn interruptible(cx: &Context, lines: &Lines, run: impl AsyncFnOnce(CancellationToken)) -> bool {
     let (cancel, gone) = (CancellationToken::new(), CancellationToken::new());
     let interrupt = Interrupt::at_terminal(cancel.clone(), gone.clone(), cx, lines.leaving());
+    let typed = cancel.clone();
     tokio::select! {
         () = gone.cancelled() => {}
         () = run(cancel) => {}
+        // After Ctrl-C, a key is for the line that comes at once, such as Up.
+        () = typed.run_until_cancelled(lines.collect_typed()).then(|_| pending()) => {}
     }
     if interrupt.was_terminated() {
         lines.leaving()();

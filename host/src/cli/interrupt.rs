@@ -107,9 +107,11 @@ impl Signals {
 
     async fn next(&mut self) -> Received {
         tokio::select! {
+            // A shell whose terminal is closed sends SIGHUP and then SIGTERM to what it has stopped, which sees both at once.
+            biased;
+            () = received(self.hang_up.as_mut()) => Received::HangUp,
             () = received(self.interrupt.as_mut()) => Received::Interrupt,
             () = received(self.terminate.as_mut()) => Received::Termination,
-            () = received(self.hang_up.as_mut()) => Received::HangUp,
         }
     }
 }

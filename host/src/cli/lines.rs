@@ -38,11 +38,6 @@ const PROMPT: &str = "> ";
 /// than anybody types a line.
 const PASTE_GAP: Duration = Duration::from_millis(50);
 
-/// Ctrl-D.
-const END_OF_INPUT: u8 = 0x04;
-/// Ctrl-Z.
-const SUSPEND: u8 = 0x1a;
-
 /// What came instead of a line, or the line.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Input {
@@ -89,6 +84,8 @@ pub struct Lines {
     terminal: Option<Terminal>,
     /// How the terminal edits lines itself. Between two of them, it doesn't, and what is typed waits for the next one.
     cooked: Option<TerminalMode>,
+    /// How the terminal was set up, if what is typed between two lines waits for the next one.
+    collected: Option<TerminalMode>,
     half_typed: HalfTyped,
     typed_ahead: TypedAhead,
     /// What the next line begins with, where the terminal edits lines itself.
@@ -159,10 +156,11 @@ impl Lines {
                 }
             })
             .map_err(|source| CliError::Thread { what: "stdin", source })?;
-        if meanwhile == Meanwhile::Nothing {
+        let mode = terminal.as_ref().map(Terminal::mode).or_else(|| cooked.clone());
+        let collected = mode.filter(|_| meanwhile == Meanwhile::Nothing);
+        if let Some(mode) = &collected {
             // The editor leaves the terminal after each line as it finds it.
-            let mode = terminal.as_ref().map(Terminal::mode).or_else(|| cooked.clone());
-            mode.inspect(|mode| mode.without_echo().restore());
+            mode.without_echo().restore();
         }
         Ok(Self {
             wanted,
@@ -170,6 +168,7 @@ impl Lines {
             is_reading: false,
             terminal,
             cooked,
+            collected,
             half_typed,
             typed_ahead: cx.typed_ahead.clone(),
             begun: String::new(),
@@ -186,15 +185,14 @@ impl Lines {
     /// the terminal up as it was.
     pub fn leaving(&self) -> impl FnOnce() + Send + use<> {
         let (typed_ahead, half_typed) = (self.typed_ahead.clone(), self.half_typed.clone());
-        let mode = self.terminal.as_ref().map(Terminal::mode);
-        let mode = mode.or_else(|| self.cooked.clone());
+        let mode = self.collected.clone();
         move || {
             if let Some(mode) = mode {
                 // If the terminal is gone, nothing is left there.
                 let _ = typed_ahead.read_terminal();
                 mode.restore();
             }
-            half_typed.append(typed_ahead.take().trim_end());
+            half_typed.append(typed_ahead.take().text.trim_end());
         }
     }
 
@@ -227,6 +225,25 @@ impl Lines {
         }
     }
 
+    /// Keeps what is typed while no line is read for the next one, though the terminal should be closed until then. Never returns.
+    pub async fn collect_typed(&self) {
+        match &self.collected {
+            Some(_) => self.typed_ahead.collect().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Stops the process, with the terminal as it was, until it is continued.
+    async fn stop(&self) {
+        if let Some(mode) = &self.collected {
+            mode.restore();
+            stop_until_continued().await;
+            if self.terminal.is_some() {
+                mode.without_echo().restore();
+            }
+        }
+    }
+
     /// Shows the prompt, and has a line read, which begins with what was typed before. Returns false if that was Ctrl-D, and nothing else
     /// waits. Ctrl-Z stops the process first.
     async fn ask(&mut self) -> bool {
@@ -235,19 +252,19 @@ impl Lines {
             // Ctrl-C at a terminal that edits lines itself has cleared the line.
             self.half_typed.append(&std::mem::take(&mut self.begun));
         } else {
-            let mut is_end = false;
             if let Some(cooked) = &self.cooked {
-                let typed = self.typed_ahead.read_terminal().unwrap_or_default();
+                // An editor reads the rest itself.
+                let _ = self.typed_ahead.read_terminal();
                 cooked.restore();
-                if typed.contains(&SUSPEND) {
-                    stop_until_continued().await;
-                }
-                is_end = typed == [END_OF_INPUT];
             }
-            begun = self.typed_ahead.take();
-            if is_end && begun.is_empty() {
+            let typed = self.typed_ahead.take();
+            if typed.stops {
+                self.stop().await;
+            }
+            if typed.ends {
                 return false;
             }
+            begun = typed.text;
         }
         if self.terminal.is_none() {
             self.begun += &begun;
@@ -263,7 +280,11 @@ impl Lines {
 
 impl Drop for Lines {
     fn drop(&mut self) {
-        self.half_typed.append(self.typed_ahead.take().trim_end());
+        match self.is_reading {
+            true => self.half_typed.append(self.typed_ahead.take().text.trim_end()),
+            // Otherwise the shell would read, and run, what was typed and not read yet.
+            false => self.leaving()(),
+        }
         match self.terminal.take() {
             Some(terminal) => {
                 let line = self.half_typed.completions.edits().line();

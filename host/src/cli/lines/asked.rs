@@ -11,14 +11,11 @@ use tokio::time::Instant;
 use unicode_width::UnicodeWidthChar;
 
 use super::terminal::TerminalMode;
-use super::typed::{Decoder, Key, TypedAhead, TypedLine, read_keys};
+use super::typed::{Decoder, Key, LOOK_EVERY, TypedAhead, TypedLine, read_keys};
 use super::{PASTE_GAP, keys};
 use crate::cli::format;
 use crate::cli::interrupt::Stop;
 use crate::cli::output::Sink;
-
-/// How often it is looked whether something was typed.
-const LOOK_EVERY: Duration = Duration::from_millis(30);
 
 /// Nobody has read a question so soon after it appeared.
 const UNREAD: Duration = Duration::from_millis(300);
@@ -41,6 +38,7 @@ pub struct Asked(Arc<Mutex<Option<Asking>>>);
 
 impl Asked {
     pub fn begin(stderr: Sink, ahead: TypedAhead) -> Self {
+        ahead.is_asked(true);
         Self(Arc::new(Mutex::new(Some(Asking {
             stderr,
             ahead,
@@ -81,6 +79,7 @@ impl Drop for Asked {
         if let Some(mut asking) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
             asking.ahead.push_line(&asking.shown.line.text);
             asking.hand_back();
+            asking.ahead.is_asked(false);
             if asking.aside.as_ref().is_some_and(|aside| aside.is_news) && !asking.ahead.is_awaited() {
                 asking.say_what_waits();
             }
@@ -218,7 +217,8 @@ impl Asking {
             self.stderr.line(question);
             self.shown.at = None;
         }
-        if !self.ahead.read_terminal()?.is_empty() {
+        self.ahead.read_terminal()?;
+        if self.ahead.take_news() {
             self.say_what_waits();
             self.aside = Some(Aside {
                 until: Instant::now() + UNREAD,
@@ -232,7 +232,7 @@ impl Asking {
     fn say_what_waits(&self) {
         let what = match self.ahead.is_awaited() {
             true => " It waits in the next line.".to_owned(),
-            false => match format::one_line(&self.ahead.take(), MAX_IGNORED_CHARS) {
+            false => match format::one_line(&self.ahead.take().text, MAX_IGNORED_CHARS) {
                 nothing if nothing.is_empty() => nothing,
                 ignored => format!(" It is ignored: {ignored}"),
             },

@@ -4,16 +4,20 @@ use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::paste;
+use super::terminal::TerminalMode;
 
 const ESCAPE: u8 = 0x1b;
 const PASTE_BEGIN: &[u8] = b"200";
 const PASTE_END: &[u8] = b"\x1b[201~";
 
 const NO_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+/// How often it is looked whether something was typed.
+pub const LOOK_EVERY: Duration = Duration::from_millis(30);
 /// The most that is read at once.
 const MAX_READ_BYTES: usize = 4096;
 
@@ -22,6 +26,21 @@ const MAX_READ_BYTES: usize = 4096;
 pub struct TypedAhead {
     bytes: Arc<Mutex<Vec<u8>>>,
     is_awaited: Arc<AtomicBool>,
+    /// Whether something came from the terminal that no question has announced.
+    is_news: Arc<AtomicBool>,
+    /// Whether a question reads the terminal.
+    is_asked: Arc<AtomicBool>,
+}
+
+/// What was typed before a line.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Typed {
+    /// Enter is a line break.
+    pub text: String,
+    /// Ctrl-D, and no text.
+    pub ends: bool,
+    /// Ctrl-Z.
+    pub stops: bool,
 }
 
 impl TypedAhead {
@@ -58,24 +77,55 @@ impl TypedAhead {
             if bytes.is_empty() {
                 return Ok(all);
             }
+            self.is_news.store(true, Ordering::Relaxed);
             self.push(&bytes);
             all.extend(bytes);
         }
     }
 
-    /// The text, once. Enter is a line break.
-    pub fn take(&self) -> String {
+    /// Takes what is typed on the terminal, as it is typed: what a terminal holds is gone with it. While a question is asked, or other
+    /// programs have the terminal, it is theirs. Never returns.
+    pub async fn collect(&self) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let is_ours = !self.is_asked.load(Ordering::Relaxed) && TerminalMode::is_in_foreground();
+            if is_ours && self.read_terminal().is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    /// While a question is asked, it reads the terminal.
+    pub fn is_asked(&self, is_asked: bool) {
+        self.is_asked.store(is_asked, Ordering::Relaxed);
+    }
+
+    /// Whether something was typed that no question has announced. Once.
+    pub fn take_news(&self) -> bool {
+        self.is_news.swap(false, Ordering::Relaxed)
+    }
+
+    /// All of it, once.
+    pub fn take(&self) -> Typed {
         let bytes = std::mem::take(&mut *self.bytes.lock().unwrap_or_else(PoisonError::into_inner));
+        self.is_news.store(false, Ordering::Relaxed);
         let (mut decoder, mut line) = (Decoder::default(), TypedLine::default());
+        let mut typed = Typed::default();
         for byte in bytes {
             match decoder.key(byte) {
                 Some(Key::Enter) => line.insert("\n"),
+                Some(Key::EndOfInput) => typed.ends = true,
+                Some(Key::Suspend) => typed.stops = true,
                 Some(key) => drop(line.edit(&key)),
                 None => {}
             }
         }
         line.insert(&decoder.unfinished_paste());
-        line.text
+        Typed {
+            ends: typed.ends && line.text.is_empty(),
+            text: line.text,
+            ..typed
+        }
     }
 }
 
@@ -305,15 +355,31 @@ mod tests {
             let ahead = TypedAhead::default();
             // In pieces of a byte each.
             typed.bytes().for_each(|byte| ahead.push(&[byte]));
-            assert_eq!(ahead.take(), text, "{typed:?}");
-            assert_eq!(ahead.take(), "");
+            assert_eq!(ahead.take().text, text, "{typed:?}");
+            assert_eq!(ahead.take(), Typed::default());
         }
         let ahead = TypedAhead::default();
         for line in ["", "one", "", "two\n", "three"] {
             ahead.push_line(line);
         }
-        assert_eq!(ahead.take(), "one\ntwo\nthree");
+        assert_eq!(ahead.take().text, "one\ntwo\nthree");
         ahead.push(b"caf\xe9 au \xc3\xa9");
-        assert_eq!(ahead.take(), "cafau \u{e9}");
+        assert_eq!(ahead.take().text, "cafau \u{e9}");
+    }
+
+    #[test]
+    fn keys_for_the_program_can_be_typed_ahead() {
+        for (typed, ends, stops) in [
+            ("\u{4}", true, false),
+            ("gone\u{15}\u{4}", true, false),
+            ("text\u{4}", false, false),
+            ("\u{4}text", false, false),
+            ("text\u{1a}", false, true),
+        ] {
+            let ahead = TypedAhead::default();
+            ahead.push(typed.as_bytes());
+            let taken = ahead.take();
+            assert_eq!((taken.ends, taken.stops), (ends, stops), "{typed:?}");
+        }
     }
 }
