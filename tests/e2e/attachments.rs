@@ -484,7 +484,7 @@ fn last_message(lab: &Lab) -> String {
     messages.last().unwrap().to_string()
 }
 
-const STAYS: &str = "and so does `cofferdam chat --continue`. What was attached stays so.";
+const STAYS: &str = "`. What was attached stays so.";
 
 #[tokio::test]
 async fn the_files_of_a_left_prompt_stay_after_the_budget_refused_to_go_on() {

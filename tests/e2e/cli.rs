@@ -244,6 +244,14 @@ async fn prompts_of_a_pipe_are_not_sent_without_the_answer_before_them() {
 }
 
 #[tokio::test]
+async fn prompts_of_a_pipe_are_not_sent_to_another_model_than_was_asked_for() {
+    let lab = lab([Answer::text("Never.").forever()]);
+    let ran = lab.call_with_input(["chat"], "/model nope\nGo.\n").await.expect_code(2);
+    assert!(ran.stderr.contains("aren't sent to another model"), "{ran}");
+    assert!(lab.simulator.requests().is_empty());
+}
+
+#[tokio::test]
 async fn invalid_utf8_does_not_end_a_conversation() {
     let lab = lab([Answer::text("Hello."), Answer::text("Still here.")]);
     let ran = lab

@@ -804,3 +804,37 @@ async fn a_command_that_goes_on_keeps_the_options_of_its_run() {
     assert_eq!(request["model"], "claude-haiku-5-5");
     assert!(request["system"].to_string().contains("Be brief."), "{request:#}");
 }
+
+/// With the configuration of another store, the same words would be about another session, another limit, another charge.
+#[tokio::test]
+async fn a_command_in_a_message_keeps_the_configuration() {
+    let answers = [
+        Answer::text("never")
+            .with_fault(FaultKind::Close, FaultPoint::Bytes(0))
+            .times(3),
+        tool_call("calculate", json!({ "expression": "1 + 1" })),
+    ];
+    let lab = lab(answers);
+    lab.configure("[plugins.calculator]\ncomponent = \"builtin:calculator\"\n");
+    std::fs::rename(lab.path("cofferdam.toml"), lab.path("other.toml")).unwrap();
+    let other = ["--config", "other.toml", "--budget", "0.5"];
+    let failed = lab
+        .call([&["run", "--session", "trip"], &other[..], &["Go."]].concat())
+        .await;
+    let resume = "`cofferdam session resume trip --config other.toml --budget 0.5` sends it again";
+    assert!(failed.stderr.contains(resume), "{failed}");
+    // Without the limit: the charge is of no run.
+    let reverses = " --config other.toml` takes back";
+    let shown = lab.call(["session", "show", "trip", "--config", "other.toml"]).await;
+    assert!(shown.stdout.contains(reverses), "{shown}");
+
+    let one = [
+        &["run", "--session", "trip", "--max-iterations", "1"],
+        &other[..],
+        &["Go."],
+    ]
+    .concat();
+    let stopped = lab.call(one).await;
+    let goes_on = "`cofferdam run --session trip 'go on' --config other.toml --max-iterations 1 --budget 0.5` goes on";
+    assert!(stopped.stderr.contains(goes_on), "{stopped}");
+}

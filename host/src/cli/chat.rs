@@ -50,7 +50,8 @@ pub async fn chat(cx: &Context, args: ChatArgs) -> Result<u8, CliError> {
     let history = config.storage.folder().join(HISTORY);
     // As they are before they are read, so that no change is missed.
     let files = Files::of(&config);
-    let live = LiveHost::start(cx, config, show_progress, args.session.repeated(cx)).await?;
+    cx.commands.repeat(args.session.repeated());
+    let live = LiveHost::start(cx, config, show_progress).await?;
     let id = match args.continues {
         true => Some(session::newest(cx, &live).await?),
         false => args.id,
@@ -203,7 +204,17 @@ async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut
                 conversation.show_model();
                 Ok(())
             }
-            Ok(Line::Model(Some(name))) => conversation.change_model(name).await,
+            Ok(Line::Model(Some(name))) => {
+                match conversation.change_model(name).await {
+                    // The prompts that follow are for that model, and cost what it costs.
+                    Err(error) if !is_typed => {
+                        cx.report_error(&error);
+                        cx.note("The conversation ends here, so that the prompts after this line aren't sent to another model.");
+                        return 2;
+                    }
+                    changed => changed,
+                }
+            }
             Ok(Line::Attach(None)) => {
                 conversation.list_attachments();
                 Ok(())

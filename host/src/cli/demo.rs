@@ -69,7 +69,7 @@ pub async fn demo(cx: &Context, args: &DemoArgs) -> Result<u8, CliError> {
     let _logging = cx.logging_of_runs(&config, show_progress)?;
 
     cx.note(INTRO);
-    let live = LiveHost::start(cx, config, show_progress, String::new()).await?;
+    let live = LiveHost::start(cx, config, show_progress).await?;
     let outage = Outage {
         weather: weather.clone(),
         stderr: show_progress.then(|| cx.stderr.clone()),

@@ -420,7 +420,9 @@ fn print(cx: &Context, findings: &[Finding]) {
     let healthy = findings.iter().all(|finding| finding.status != Status::Problem);
     let document = json!({ "healthy": healthy, "findings": findings });
     match cx.global.output {
-        Output::Text => findings.iter().for_each(|finding| cx.stdout.write(&line(finding))),
+        Output::Text => findings
+            .iter()
+            .for_each(|finding| cx.stdout.write(&cx.commands.complete(&line(finding)))),
         Output::Json => cx.stdout.json_pretty(&document),
         Output::StreamJson => cx.stdout.json_line(&document),
     }

@@ -12,7 +12,7 @@ use super::output::Sink;
 use super::printer::{Printer, Render};
 use super::progress::{JsonLines, ProgressRenderer};
 use super::session_args::SettingNames;
-use super::{CliError, Context, Output, attach, error, session, summary};
+use super::{CliError, Context, Output, attach, error, summary};
 use crate::agent::{Approver, LeftOut, RunOptions, RunReport, Session};
 use crate::assembly::Host;
 use crate::config::Config;
@@ -64,13 +64,11 @@ impl Printed {
 }
 
 impl LiveHost {
-    /// `repeated` is what a command that goes on with a session must repeat of this one.
-    ///
     /// # Errors
     /// The host can't be built from this configuration.
-    pub async fn start(cx: &Context, config: Config, show_progress: bool, repeated: String) -> Result<Self, CliError> {
+    pub async fn start(cx: &Context, config: Config, show_progress: bool) -> Result<Self, CliError> {
         let output = cx.global.output;
-        let names = SettingNames::new(&config).repeating(repeated);
+        let names = SettingNames::new(&config, cx.commands.clone());
         let mut renders: Vec<Box<dyn Render>> = Vec::new();
         if output == Output::StreamJson {
             renders.push(Box::new(JsonLines::new(cx.stdout.clone(), names.clone())));
@@ -136,7 +134,7 @@ impl LiveHost {
     /// Runs of sessions that `host` took over are still printed.
     pub fn replace_host(&mut self, host: Host) {
         // Hints name the key of the model that is asked now.
-        self.names = SettingNames::new(host.config()).repeating(self.names.repeated().to_owned());
+        self.names = self.names.for_config(host.config());
         self.host = host;
     }
 
@@ -174,11 +172,6 @@ impl LiveHost {
         let report = session.send_again(self.options(cancel)).await;
         self.printed().await;
         report.map(|report| self.with_named_settings(report))
-    }
-
-    /// The command that goes on with a session, with what it must repeat of this one.
-    pub fn resume_command(&self, session: &Session) -> String {
-        self.names.resume(session::short(session.id()))
     }
 
     /// The report with a hint that names settings as they were set.

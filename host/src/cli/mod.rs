@@ -7,6 +7,7 @@ mod books;
 mod breakers;
 mod budget;
 mod chat;
+mod commands;
 mod completions;
 mod config;
 mod config_check;
@@ -63,6 +64,7 @@ use crate::store::ABANDONED;
 use crate::telemetry::logging::{self, ConsoleLines};
 use crate::telemetry::{LogLevel, LoggingGuard, RUNS};
 use crate::tools::ToolSet;
+use commands::Commands;
 use lines::TypedAhead;
 use output::Sink;
 
@@ -159,6 +161,7 @@ struct Context {
     global: Global,
     stdout: Sink,
     stderr: Sink,
+    commands: Commands,
     typed_ahead: TypedAhead,
 }
 
@@ -293,15 +296,17 @@ impl Context {
         if !self.stdout.is_untouched() && self.global.output == Output::Json {
             return;
         }
-        print_error(&self.stdout, self.global.output, error);
+        print_error(&self.stdout, self.global.output, error, &self.commands);
     }
 }
 
-fn print_error(stdout: &Sink, output: Output, error: &CliError) {
+fn print_error(stdout: &Sink, output: Output, error: &CliError, commands: &Commands) {
+    let mut error = error.info();
+    error.hint = error.hint.map(|hint| commands.complete(&hint).into_owned());
     match output {
         Output::Text => {}
-        Output::Json => stdout.json_pretty(&json!({ "error": error.info() })),
-        Output::StreamJson => stdout.json_line(&json!({ "event": "error", "error": error.info() })),
+        Output::Json => stdout.json_pretty(&json!({ "error": error })),
+        Output::StreamJson => stdout.json_line(&json!({ "event": "error", "error": error })),
     }
 }
 
@@ -338,7 +343,13 @@ pub async fn main() -> ExitCode {
                     }
                 };
             }
-            print_error(&Sink::stdout(), usage::output(&words), &usage::error(&usage, &words));
+            let commands = Commands::default();
+            print_error(
+                &Sink::stdout(),
+                usage::output(&words),
+                &usage::error(&usage, &words),
+                &commands,
+            );
             return ExitCode::from(2);
         }
     };
@@ -346,10 +357,12 @@ pub async fn main() -> ExitCode {
         // For every stream from now on, the log's too.
         anstream::ColorChoice::Never.write_global();
     }
+    let commands = Commands::of(cli.global.config.as_deref());
     let context = Context {
         global: cli.global,
         stdout: Sink::stdout(),
-        stderr: Sink::stderr(),
+        stderr: Sink::stderr().completing(commands.clone()),
+        commands,
         typed_ahead: TypedAhead::default(),
     };
     let code = match dispatch(cli.command, &context).await {

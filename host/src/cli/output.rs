@@ -13,6 +13,8 @@ use rustix::fs::fstat;
 use rustix::termios::tcgetwinsize;
 use serde::Serialize;
 
+use super::commands::Commands;
+
 /// The width of a terminal that doesn't say how wide it is.
 const DEFAULT_WIDTH: usize = 80;
 
@@ -26,6 +28,8 @@ pub struct Sink {
     colors: ColorChoice,
     /// How many columns the terminal has, if it says so.
     columns: fn() -> Option<usize>,
+    /// What commands in a line of a message need.
+    commands: Commands,
 }
 
 struct State {
@@ -94,7 +98,13 @@ impl Sink {
             can_erase: terminal && is_capable(),
             colors,
             columns,
+            commands: Commands::default(),
         }
+    }
+
+    /// For messages: the commands in a line get the options that they need.
+    pub fn completing(self, commands: Commands) -> Self {
+        Self { commands, ..self }
     }
 
     /// Writes to another stream from now on, and returns the one until now. `self` and its clones share the stream.
@@ -170,7 +180,7 @@ impl Sink {
 
     /// Writes `text` and a newline in one write.
     pub fn line(&self, text: &str) {
-        self.write(&format!("{text}\n"));
+        self.write(&format!("{}\n", self.commands.complete(text)));
     }
 
     /// Writes text of a model or a tool: unchanged to a file or a pipe, escaped to a terminal.

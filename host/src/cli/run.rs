@@ -60,10 +60,8 @@ pub async fn run(cx: &Context, args: RunArgs) -> Result<u8, CliError> {
     cx.note_missing_configuration(&config);
     let show_progress = cx.shows_progress();
     let _logging = cx.logging_of_runs(&config, show_progress)?;
-    let repeated = args.session.repeated(cx);
-    let live = LiveHost::start(cx, config, show_progress, repeated)
-        .await?
-        .answering(schema);
+    cx.commands.repeat(args.session.repeated());
+    let live = LiveHost::start(cx, config, show_progress).await?.answering(schema);
 
     let cancel = CancellationToken::new();
     let _interrupt = Interrupt::cancel_on_signal(cancel.clone(), cx);
@@ -72,10 +70,10 @@ pub async fn run(cx: &Context, args: RunArgs) -> Result<u8, CliError> {
         Some(id) => session::open_or_create(cx, &live, id).await?,
     };
     session::require_finished(&session)?;
-    session::warn_of_files_left(cx, &live, &session, &attachments);
+    session::warn_of_files_left(cx, &session, &attachments);
     let report = live.run(&mut session, &prompt, attachments, cancel).await;
     print_report(cx, &report);
-    session::note_left(cx, &live, &session, &report);
+    session::note_left(cx, &session, &report);
     drop(session);
     live.shutdown().await;
     Ok(report.outcome.exit_code())

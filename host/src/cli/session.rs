@@ -216,7 +216,9 @@ async fn show(cx: &Context, store: &Store, id: &str) -> Result<(), CliError> {
         ending(&session)
     ));
     each_fact(store, &session.id, async |fact| {
-        let said = [requests.read(&fact.fact).await?, in_words(&fact.fact)];
+        let of_request = requests.read(&fact.fact).await?;
+        let of_request = of_request.map(|text| cx.commands.complete(&text).into_owned());
+        let said = [of_request, in_words(&fact.fact)];
         for text in said.into_iter().flatten() {
             cx.stdout.line(&format!("\n{}  {text}", format::minute(&fact.at)));
         }
@@ -224,7 +226,7 @@ async fn show(cx: &Context, store: &Store, id: &str) -> Result<(), CliError> {
     })
     .await?;
     if let Some(text) = requests.finish().await? {
-        cx.stdout.line(&format!("\n{text}"));
+        cx.stdout.line(&format!("\n{}", cx.commands.complete(&text)));
     }
     cx.stdout
         .line(&format!("\n{}", requests.total(spent(store, &session).await?)));
@@ -306,7 +308,8 @@ async fn resume(cx: &Context, args: ResumeArgs) -> Result<u8, CliError> {
     cx.note_missing_configuration(&config);
     let show_progress = cx.shows_progress();
     let _logging = cx.logging_of_runs(&config, show_progress)?;
-    let live = LiveHost::start(cx, config, show_progress, args.session.repeated(cx)).await?;
+    cx.commands.repeat(args.session.repeated());
+    let live = LiveHost::start(cx, config, show_progress).await?;
     let mut session = take_over(&live, &args.id).await?;
     let nothing_left = CliError::usage(
         format!(
@@ -349,7 +352,7 @@ async fn resume(cx: &Context, args: ResumeArgs) -> Result<u8, CliError> {
         return Err(nothing_left);
     };
     print_report(cx, &report);
-    note_left(cx, &live, &session, &report);
+    note_left(cx, &session, &report);
     drop(session);
     live.shutdown().await;
     Ok(report.outcome.exit_code())

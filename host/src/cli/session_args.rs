@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::commands::Commands;
 use super::grants::{GrantArgs, quoted};
 use super::{CliError, Context};
 use crate::config::{Arguments, Config, LoadOptions, Origin};
@@ -23,15 +24,12 @@ const OPTIONS: &[(&str, [&str; 2])] = &[
 #[derive(Clone, Debug)]
 pub struct SettingNames {
     names: Vec<(String, String)>,
-    /// What a command that goes on with a session must repeat of this one.
-    repeated: String,
+    /// What commands in hints need.
+    commands: Commands,
 }
 
-/// Begins a command in a hint. The session's id follows.
-const RESUME: &str = "`cofferdam session resume ";
-
 impl SettingNames {
-    pub fn new(config: &Config) -> Self {
+    pub fn new(config: &Config, commands: Commands) -> Self {
         let options = OPTIONS.iter().filter_map(|(option, key @ [section, name])| {
             let setting = format!("`[{section}] {name}`");
             let named = match config.origins.of_key(key) {
@@ -55,39 +53,23 @@ impl SettingNames {
         let table = config.origins.is_first_a_fallback().then_some(table);
         Self {
             names: options.chain([(key.0.to_owned(), key.1)]).chain(table).collect(),
-            repeated: String::new(),
+            commands,
         }
     }
 
-    /// Has hints repeat these options where they say how to go on with the session: [`SessionArgs::repeated`].
-    pub fn repeating(mut self, options: String) -> Self {
-        self.repeated = options;
-        self
+    /// The same for another configuration.
+    pub fn for_config(&self, config: &Config) -> Self {
+        Self::new(config, self.commands.clone())
     }
 
-    /// What hints repeat.
-    pub fn repeated(&self) -> &str {
-        &self.repeated
-    }
-
-    /// Renames settings in the error's hint, and completes its command that goes on with the session.
+    /// Renames settings in the error's hint, and completes its commands.
     pub fn apply(&self, error: &mut ErrorInfo) {
         if let Some(hint) = &mut error.hint {
             for (setting, named) in &self.names {
                 *hint = hint.replace(setting, named);
             }
-            let id = hint.find(RESUME).map(|command| command + RESUME.len());
-            let end = id.and_then(|id| Some(id + hint[id..].find([' ', '`'])?));
-            if let Some(end) = end.filter(|_| !self.repeated.is_empty()) {
-                hint.insert_str(end, &format!(" {}", self.repeated));
-            }
+            *hint = self.commands.complete(hint).into_owned();
         }
-    }
-
-    /// The command that goes on with a session.
-    pub fn resume(&self, session: &str) -> String {
-        let gap = if self.repeated.is_empty() { "" } else { " " };
-        format!("{RESUME}{session}{gap}{}`", self.repeated)
     }
 }
 
@@ -132,17 +114,10 @@ impl SessionArgs {
 
     /// The options without which another command asks another model, spends more, has other tools, or has other calls approved, as a
     /// shell reads them.
-    pub fn repeated(&self, cx: &Context) -> String {
-        let config = cx
-            .global
-            .config
-            .iter()
-            .map(|path| ("--config", path.display().to_string()));
+    pub fn repeated(&self) -> String {
         let set = OPTIONS.iter().zip(self.values());
         let set = set.filter_map(|((option, _), value)| Some((*option, value.clone()?)));
-        let options = config
-            .chain(set)
-            .map(|(option, value)| format!("{option} {}", quoted(&value)));
+        let options = set.map(|(option, value)| format!("{option} {}", quoted(&value)));
         let tools = Some(self.grants.in_shell(&self.plugin)).filter(|tools| !tools.is_empty());
         options.chain(tools).collect::<Vec<_>>().join(" ")
     }
@@ -228,7 +203,7 @@ mod tests {
                 hint: Some("check `[model] base_url`".to_owned()),
                 request_id: None,
             };
-            SettingNames::new(&config).apply(&mut error);
+            SettingNames::new(&config, Commands::default()).apply(&mut error);
             assert_eq!(error.hint.unwrap(), format!("check `{table} base_url`"), "{model}");
         }
     }
@@ -245,21 +220,6 @@ mod tests {
     }
 
     #[test]
-    fn a_hint_repeats_what_the_next_command_needs() {
-        let names = SettingNames::new(&Config::default()).repeating("--plugin a.wasm".to_owned());
-        for (hint, repeated) in [
-            (
-                "approve it, then `cofferdam session resume 01 --give-up`, or not",
-                "approve it, then `cofferdam session resume 01 --plugin a.wasm --give-up`, or not",
-            ),
-            ("try again", "try again"),
-        ] {
-            assert_eq!(applied(&names, hint), repeated);
-        }
-        assert_eq!(names.resume("01"), "`cofferdam session resume 01 --plugin a.wasm`");
-    }
-
-    #[test]
     fn a_hint_names_a_setting_as_it_was_set() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("cofferdam.toml"), "[agent]\nmax_iterations = 3\n").unwrap();
@@ -270,7 +230,8 @@ mod tests {
             env: [("COFFERDAM_MODEL__MODEL".to_owned(), "m".to_owned())].into(),
             ..LoadOptions::default()
         };
-        let names = SettingNames::new(&Config::load_from(&options.with_arguments(arguments)).unwrap());
+        let config = Config::load_from(&options.with_arguments(arguments)).unwrap();
+        let names = SettingNames::new(&config, Commands::default());
         for (hint, named) in [
             ("raise `[budget] session_usd`", "raise `--budget`"),
             ("raise `[agent] max_iterations`", "raise `[agent] max_iterations`"),

@@ -199,7 +199,7 @@ impl Calls {
             true => {
                 let printer = Printer::start(vec![Box::new(JsonLines::new(
                     cx.stdout.clone(),
-                    SettingNames::new(config),
+                    SettingNames::new(config, cx.commands.clone()),
                 ))])
                 .map_err(|source| CliError::Thread {
                     what: "the output",

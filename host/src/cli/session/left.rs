@@ -2,18 +2,17 @@
 
 use super::short;
 use crate::agent::{RunReport, Session};
-use crate::cli::live::LiveHost;
 use crate::cli::{Context, attach, error};
 use crate::events::Ending;
 use crate::transcript::Attachment;
 
 /// Says what a run has left without an answer, and how to go on with it.
-pub fn note_left(cx: &Context, live: &LiveHost, session: &Session, report: &RunReport) {
+pub fn note_left(cx: &Context, session: &Session, report: &RunReport) {
     // The error of a run that waits for a person says how. What can't be written can't be resumed.
     if !session.is_kept() || report.unsaved.is_some() || report.outcome == Ending::AwaitingApproval {
         return;
     }
-    let resume = live.resume_command(session);
+    let resume = format!("`cofferdam session resume {}`", short(session.id()));
     let what = match session.unanswered() {
         _ if session.unfinished().is_some() => format!("The run has not ended: {resume} goes on with it."),
         Some(_) if session.drafted().is_some() => format!("The prompt after it was not sent yet: {resume} sends it."),
@@ -36,7 +35,7 @@ pub fn note_left(cx: &Context, live: &LiveHost, session: &Session, report: &RunR
 }
 
 /// Names the files of an unanswered prompt that another prompt leaves behind.
-pub fn warn_of_files_left(cx: &Context, live: &LiveHost, session: &Session, attached: &[Attachment]) {
+pub fn warn_of_files_left(cx: &Context, session: &Session, attached: &[Attachment]) {
     let (_, files) = session.unanswered().unwrap_or_default();
     let left: Vec<&Attachment> = files.into_iter().filter(|file| !attached.contains(file)).collect();
     if left.is_empty() {
@@ -48,8 +47,8 @@ pub fn warn_of_files_left(cx: &Context, live: &LiveHost, session: &Session, atta
         names.join(", ")
     );
     let hint = format!(
-        "attach it again with `--attach`; {} would have sent that prompt with it",
-        live.resume_command(session)
+        "attach it again with `--attach`; `cofferdam session resume {}` would have sent that prompt with it",
+        short(session.id())
     );
     cx.stderr.line(&error::warning(&message, Some(&hint)));
 }
