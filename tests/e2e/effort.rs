@@ -118,7 +118,8 @@ async fn a_server_that_does_not_say_is_warned_of_and_the_run_goes_on() {
 async fn a_conversation_keeps_its_model_if_another_does_not_take_the_effort() {
     let lab = lab_with("effort = \"high\"");
     let input = "/model claude-haiku-4-5\nGo.\n/model claude-opus-5\nAgain.\n";
-    let ran = lab.call_with_input(["chat"], input).await.expect_code(0);
+    let chat = ["chat", "--output", "json"];
+    let ran = lab.call_with_input(chat, input).await.expect_code(0);
     assert!(ran.stderr.contains("takes no effort"), "{ran}");
     let requests = lab.simulator.requests();
     let models = requests

@@ -1,7 +1,7 @@
 //! Files that are attached to a prompt.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::grants::quoted;
@@ -57,7 +57,10 @@ pub fn read(path: &Path, attached: &[Attachment]) -> Result<Option<Attachment>, 
         return Err(too_large(""));
     }
     if file.is_empty() {
-        return Err(unreadable(io::Error::new(io::ErrorKind::UnexpectedEof, "it is empty")));
+        return Err(CliError::usage(
+            format!("can't attach {name}: it is empty"),
+            "attach a file with something in it",
+        ));
     }
     let file_name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
     let Some(attachment) = Attachment::of(&file_name, &file) else {

@@ -110,13 +110,18 @@ async fn interruptible(cx: &Context, lines: &Lines, run: impl AsyncFnOnce(Cancel
 async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut Lines) -> u8 {
     let mut was_interrupted = false;
     let is_typed = io::stdin().is_terminal();
+    // A program that reads the reports decides itself.
+    let is_script = !is_typed && cx.global.output == Output::Text;
     // Of the prompt on the line before.
     let mut has_failed = false;
     conversation.offer().await;
     loop {
         // An answer that nobody can read would cost as much.
         if cx.stdout.is_closed() {
-            cx.note("The answers can't be written any more, so the conversation ends here.");
+            cx.note(
+                "The answers can't be written any more, so the conversation ends here: what read them has ended, perhaps with the same \
+                 Ctrl-C, or the disk is full. `cofferdam chat --continue` goes on with it.",
+            );
             return conversation.exit_code().unwrap_or(0);
         }
         conversation.note_changed_files();
@@ -152,7 +157,7 @@ async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut
         // A command is an answer to the failure; an empty line between two prompts means nothing.
         has_failed &= matches!(parsed, Ok(Line::Prompt(_) | Line::Nothing));
         let done = match parsed {
-            Ok(Line::Prompt(_)) if has_failed && !is_typed && cx.global.output == Output::Text => {
+            Ok(Line::Prompt(_)) if has_failed && is_script => {
                 cx.note(
                     "The conversation ends here, so that no prompt is sent without the answer to the one before it.",
                 );
@@ -207,7 +212,7 @@ async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut
             Ok(Line::Model(Some(name))) => {
                 match conversation.change_model(name).await {
                     // The prompts that follow are for that model, and cost what it costs.
-                    Err(error) if !is_typed => {
+                    Err(error) if is_script => {
                         cx.report_error(&error);
                         cx.note("The conversation ends here, so that the prompts after this line aren't sent to another model.");
                         return 2;

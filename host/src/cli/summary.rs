@@ -1,5 +1,6 @@
 //! The summary at the end of a run. Pure functions from metrics to text.
 
+use std::cmp::Ordering;
 use std::fmt::Write as _;
 
 use clap::ValueEnum;
@@ -109,12 +110,13 @@ fn cost_of_session(report: &RunReport) -> NanoUsd {
     of_session.map_or(report.metrics.estimated_cost_usd, |status| status.spent_usd)
 }
 
-/// What it cost in this process, and in all if others had a part in it.
+/// What it cost in this process, and in all if others had a part in it, or a person took something back.
 fn cost(report: &RunReport) -> String {
     let (here, in_all) = (report.metrics.estimated_cost_usd, cost_of_session(report));
-    match in_all == here {
-        true => format!("${here}"),
-        false => format!("${here} of the session's ${in_all}"),
+    match in_all.cmp(&here) {
+        Ordering::Equal => format!("${here}"),
+        Ordering::Greater => format!("${here} of the session's ${in_all}"),
+        Ordering::Less => format!("${here}, of which ${} was taken back", here.saturating_sub(in_all)),
     }
 }
 
@@ -496,6 +498,10 @@ pub(crate) mod tests {
         let says = "$0.003920 of the session's $0.500000 (2 attempts";
         assert!(full(&report, None).contains(says), "{}", full(&report, None));
         assert!(short(&report).contains(says), "{}", short(&report));
+        let mut reversed = report.clone();
+        reversed.budget[0].spent_usd = usd("0.001");
+        let says = "$0.003920, of which $0.002920 was taken back (2 attempts";
+        assert!(short(&reversed).contains(says), "{}", short(&reversed));
         let so_far = brief(&report, None);
         assert!(
             so_far.contains("$0.500000 so far"),
