@@ -216,7 +216,7 @@ async fn chat_keeps_the_conversation() {
 #[tokio::test]
 async fn prompts_of_a_pipe_are_not_sent_without_the_answer_before_them() {
     let answers = || [Answer::error(401), Answer::text("Noted.").forever()];
-    let prompts = "Remember 42.\n\nWhich number was it?\n";
+    let prompts = "Remember 42.\n\n/budget\nWhich number was it?\n";
     let failed = lab(answers());
     let ran = failed.call_with_input(["chat"], prompts).await.expect_code(1);
     assert_eq!(failed.simulator.requests().len(), 1);
@@ -234,7 +234,7 @@ async fn prompts_of_a_pipe_are_not_sent_without_the_answer_before_them() {
 
     for (options, input) in [
         (&["--output", "json"][..], prompts),
-        (&[], "Remember 42.\n/tools\nWhich number was it?\n"),
+        (&[], "Remember 42.\n/clear\nWhich number was it?\n"),
     ] {
         let goes_on = lab(answers());
         let chat = [&["chat"], options].concat();

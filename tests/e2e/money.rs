@@ -825,6 +825,8 @@ async fn a_command_in_a_message_keeps_the_configuration() {
     assert!(failed.stderr.contains(resume), "{failed}");
     // Without the limit: the charge is of no run.
     let reverses = " --config other.toml` takes back";
+    // By the log.
+    assert!(failed.stderr.contains(reverses), "{failed}");
     let shown = lab.call(["session", "show", "trip", "--config", "other.toml"]).await;
     assert!(shown.stdout.contains(reverses), "{shown}");
 

@@ -1204,7 +1204,7 @@ async fn a_silent_model_is_waited_for_visibly() {
 async fn a_prompt_without_an_answer_is_said_to_be_left_out() {
     let lab = lab([Answer::error(401), Answer::text("An answer.")]);
     let ran = lab
-        .call_with_input(["chat"], "first\n/tools\nsecond\n")
+        .call_with_input(["chat"], "first\n/detach\nsecond\n")
         .await
         .expect_code(0);
     assert_eq!(ran.stderr.matches("not part of the conversation").count(), 1, "{ran}");

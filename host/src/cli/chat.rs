@@ -154,8 +154,11 @@ async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut
         };
         was_interrupted = false;
         let parsed = parse(&line);
-        // A command is an answer to the failure; an empty line between two prompts means nothing.
-        has_failed &= matches!(parsed, Ok(Line::Prompt(_) | Line::Nothing));
+        // Something may be different after these. An empty line between two prompts means nothing.
+        has_failed &= !matches!(
+            parsed,
+            Ok(Line::Clear | Line::Model(Some(_)) | Line::Attach(Some(_)) | Line::Detach(_))
+        );
         let done = match parsed {
             Ok(Line::Prompt(_)) if has_failed && is_script => {
                 cx.note(

@@ -61,7 +61,7 @@ pub use error::CliError;
 use crate::config::{Arguments, Config, Folders, LoadOptions};
 use crate::sandbox::COMPILING;
 use crate::store::ABANDONED;
-use crate::telemetry::logging::{self, ConsoleLines};
+use crate::telemetry::logging::{self, ConsoleLines, Hints};
 use crate::telemetry::{LogLevel, LoggingGuard, RUNS};
 use crate::tools::ToolSet;
 use commands::Commands;
@@ -219,6 +219,7 @@ impl Context {
         config: &Config,
         progress_shown: bool,
     ) -> Result<LoggingGuard, CliError> {
+        let commands = self.commands.clone();
         let lines = ConsoleLines {
             level: Some(self.log_level(config, progress_shown)),
             shown: [
@@ -226,6 +227,7 @@ impl Context {
                 (!self.global.quiet).then_some(ABANDONED),
             ],
             hidden,
+            hints: Hints::rewritten(move |hint| commands.complete(hint).into_owned()),
         };
         Ok(logging::init(&config.logging, lines)?)
     }

@@ -3,7 +3,9 @@
 //! Control characters in messages and values are escaped. They can come from a tool or a model, and would otherwise control
 //! the terminal or forge log lines.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
+use std::sync::Arc;
 
 use anstyle::{AnsiColor, Style};
 use tracing::field::{Field, Visit};
@@ -20,8 +22,35 @@ use crate::untrusted::{escape, is_terminal_control};
 pub(super) struct ConsoleFormat;
 
 /// Formats the fields of events and spans for the console.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ConsoleFields;
+#[derive(Clone, Debug)]
+pub(super) struct ConsoleFields {
+    pub(super) hints: Hints,
+}
+
+/// What is shown of a hint. By default, all of it and no more.
+#[derive(Clone, Default)]
+pub struct Hints(Option<Arc<Rewrite>>);
+
+type Rewrite = dyn Fn(&str) -> String + Send + Sync;
+
+impl Hints {
+    pub fn rewritten(rewrite: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(rewrite)))
+    }
+
+    fn show<'a>(&self, hint: &'a str) -> Cow<'a, str> {
+        match &self.0 {
+            Some(rewrite) => Cow::Owned(rewrite(hint)),
+            None => Cow::Borrowed(hint),
+        }
+    }
+}
+
+impl fmt::Debug for Hints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hints").finish_non_exhaustive()
+    }
+}
 
 impl<S, N> FormatEvent<S, N> for ConsoleFormat
 where
@@ -49,7 +78,12 @@ where
 
 impl<'writer> FormatFields<'writer> for ConsoleFields {
     fn format_fields<R: RecordFields>(&self, writer: Writer<'writer>, fields: R) -> fmt::Result {
-        let mut visitor = FieldVisitor { writer, result: Ok(()) };
+        let hints = &self.hints;
+        let mut visitor = FieldVisitor {
+            writer,
+            hints,
+            result: Ok(()),
+        };
         fields.record(&mut visitor);
         visitor.result
     }
@@ -64,14 +98,19 @@ const fn level_style(level: Level) -> Style {
     }
 }
 
-struct FieldVisitor<'writer> {
+struct FieldVisitor<'writer, 'hints> {
     writer: Writer<'writer>,
+    hints: &'hints Hints,
     result: fmt::Result,
 }
 
-impl FieldVisitor<'_> {
+impl FieldVisitor<'_, '_> {
     fn write(&mut self, field: &Field, value: &str, quoted: bool) {
-        let value = escape(value, is_terminal_control);
+        let value = match field.name() {
+            "hint" => self.hints.show(value),
+            _ => Cow::Borrowed(value),
+        };
+        let value = escape(&value, is_terminal_control);
         let written = match (field.name(), quoted) {
             ("message", _) => write!(self.writer, "{value}"),
             // Redundant: the message already names the event.
@@ -87,7 +126,7 @@ impl FieldVisitor<'_> {
     }
 }
 
-impl Visit for FieldVisitor<'_> {
+impl Visit for FieldVisitor<'_, '_> {
     fn record_f64(&mut self, field: &Field, value: f64) {
         self.write(field, &format!("{value:.3}"), false);
     }

@@ -16,6 +16,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt as log_fmt};
 
+pub use super::console::Hints;
 use super::console::{ConsoleFields, ConsoleFormat};
 use super::daily_file::DailyFile;
 use super::sink::Sink;
@@ -163,7 +164,7 @@ fn open_file(directory: &Path) -> Result<DailyFile<fn() -> jiff::Timestamp>, Log
 }
 
 /// What the console shows.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct ConsoleLines {
     /// Overrides the configured level, for `--quiet` and `--verbose`.
     pub level: Option<LogLevel>,
@@ -171,6 +172,8 @@ pub struct ConsoleLines {
     pub shown: [Option<&'static str>; 2],
     /// A target whose lines aren't shown, whatever the level.
     pub hidden: Option<&'static str>,
+    /// What is shown of hints.
+    pub hints: Hints,
 }
 
 /// Sets up logging for this process. No other code installs a `tracing` subscriber.
@@ -262,9 +265,10 @@ impl Console {
 fn subscriber(console: Option<Console>, file: Option<(Sink, LogLevel)>) -> impl Subscriber + Send + Sync {
     let console = console.map(|console| {
         let targets = console.targets();
+        let hints = console.lines.hints;
         log_fmt::layer()
             .event_format(ConsoleFormat)
-            .fmt_fields(ConsoleFields)
+            .fmt_fields(ConsoleFields { hints })
             .with_ansi(console.colour)
             .with_writer(console.sink)
             .log_internal_errors(false)

@@ -49,6 +49,7 @@ fn written(console: LogLevel, colour: bool, file: LogLevel, log: impl FnOnce()) 
             level: None,
             shown: [Some("cofferdam::progress"), None],
             hidden: Some("cofferdam::hidden"),
+            hints: Hints::rewritten(|hint| hint.replace("`run`", "`run --fast`")),
         },
         colour,
     };
@@ -203,4 +204,16 @@ fn level_names_match_the_configuration() {
         assert_eq!(serde_json::to_value(level).unwrap(), level.name());
     }
     assert!("verbose".parse::<LogLevel>().is_err());
+}
+
+#[test]
+fn the_console_shows_hints_as_they_are_rewritten() {
+    let (console, file) = written(LogLevel::Warn, false, LogLevel::Warn, || {
+        tracing::warn!(hint = "`run` helps", reason = "`run` failed", "a warning");
+    });
+    assert!(
+        console.contains("hint=\"`run --fast` helps\" reason=\"`run` failed\""),
+        "{console}"
+    );
+    assert!(file.contains("\"hint\":\"`run` helps\""), "{file}");
 }
