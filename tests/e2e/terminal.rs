@@ -196,6 +196,47 @@ async fn ctrl_z_during_an_answer_stops_a_chat_at_the_next_line() {
     }
 }
 
+/// A shell that is closed ends what it has stopped.
+#[tokio::test]
+async fn what_is_typed_ahead_is_kept_when_a_stopped_chat_is_ended() {
+    for term in ["xterm", "dumb"] {
+        let lab = lab([Answer::text("An answer.").delay(Duration::from_millis(500)).forever()]);
+        let mut terminal = Terminal::open();
+        let command = lab.command(["chat"]);
+        let mut shell = lab.command_of("bash", ["--norc", "--noprofile", "-i"]);
+        shell.env("PS1", "shell: ").env("TERM", term);
+        shell.env("CHAT", command.as_std().get_program());
+        let shell = terminal.start(shell);
+        terminal.wait_for("shell: ").await;
+        terminal.type_keys("\"$CHAT\" chat\r");
+        terminal.wait_for("ends the conversation.").await;
+        terminal.wait_for("> ").await;
+        terminal.type_keys("Go.\r");
+        lab.wait_for_model_request().await;
+        terminal.type_keys(&format!("typed\r{CTRL_Z}ahead"));
+        terminal.wait_for("Stopped").await;
+        terminal.wait_for("shell: ").await;
+        terminal.type_keys("kill -HUP %1; kill -CONT %1; wait; echo ended\r");
+        terminal.wait_for("\nended").await;
+        terminal.type_keys("exit\r");
+        finish(shell).await.expect_code(0);
+        let kept = std::fs::read_to_string(lab.path("data/cofferdam/chat-history")).unwrap();
+        assert!(kept.ends_with("typed\\nahead\n"), "{term}: {kept}");
+    }
+}
+
+/// At the prompt it is a key, and the editor would stop the process by a way of its own.
+#[tokio::test]
+async fn ctrl_space_stops_nothing() {
+    let lab = lab([Answer::text("An answer.")]);
+    let mut chat = Chat::start(&lab).await;
+    chat.terminal.type_keys("one\u{0} two");
+    chat.wait_for("two").await;
+    chat.enter("", "An answer.").await;
+    chat.leave().await;
+    assert_eq!(prompts(&lab), ["one two"]);
+}
+
 /// The shell had set the terminal up for itself when the chat began.
 #[tokio::test]
 async fn a_chat_that_began_in_the_background_sends_nothing_that_was_not_seen() {

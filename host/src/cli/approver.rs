@@ -49,7 +49,7 @@ impl TerminalApprover {
         let input = self.lines_of(question);
         let mut is_whole = input.len() <= MAX_LINES;
         let mut words = in_words(&question.approval, &input, self.columns());
-        self.stderr.line(&words);
+        self.stderr.foreign_line(&words);
         let asked = Asked::begin(self.stderr.clone(), self.typed_ahead.clone());
         loop {
             let choices = if is_whole { CHOICES } else { CHOICES_OF_A_PART };
@@ -60,7 +60,7 @@ impl TerminalApprover {
                 Some(Reply::View) => {
                     is_whole = true;
                     let whole = input.join("\n");
-                    self.stderr.line(&whole);
+                    self.stderr.foreign_line(&whole);
                     words = format!("{words}\n{whole}");
                 }
                 Some(Reply::Answer(answer)) if is_whole || matches!(answer, Answer::Deny(_)) => return answer,

@@ -118,10 +118,14 @@ async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut
     loop {
         // An answer that nobody can read would cost as much.
         if cx.stdout.is_closed() {
-            cx.note(
+            let way_on = match conversation.is_kept() {
+                true => " `cofferdam chat --continue` goes on with it.",
+                false => "",
+            };
+            cx.note(&format!(
                 "The answers can't be written any more, so the conversation ends here: what read them has ended, perhaps with the same \
-                 Ctrl-C, or the disk is full. `cofferdam chat --continue` goes on with it.",
-            );
+                 Ctrl-C, or the disk is full.{way_on}"
+            ));
             return conversation.exit_code().unwrap_or(0);
         }
         conversation.note_changed_files();
@@ -154,8 +158,8 @@ async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut
         };
         was_interrupted = false;
         let parsed = parse(&line);
-        // Something may be different after these. An empty line between two prompts means nothing.
-        has_failed &= !matches!(
+        // An empty line between two prompts means nothing.
+        let changes_something = matches!(
             parsed,
             Ok(Line::Clear | Line::Model(Some(_)) | Line::Attach(Some(_)) | Line::Detach(_))
         );
@@ -249,6 +253,7 @@ async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut
                 Ok(())
             }
         };
+        has_failed &= !(changes_something && done.is_ok());
         if let Err(error) = done {
             cx.report_error(&error);
         }

@@ -3,17 +3,21 @@
 
 use std::borrow::Cow;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::grants::quoted;
+use super::grants::in_message;
 
 /// Begins a command.
 const COMMAND: &str = "`cofferdam ";
 
-/// Commands that read the configuration. The others refuse `--config`.
+/// Commands that are about what the configuration says, whatever follows.
 const CONFIGURED: [&str; 8] = [
     "approval", "breakers", "budget", "chat", "doctor", "run", "session", "usage",
 ];
+/// The same of those that others of their kind refuse it.
+const CONFIGURED_ALONE: [&str; 2] = ["config check", "tool list"];
+
+const MODEL: &str = "--model ";
 
 /// What commands in messages have in common. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -21,25 +25,31 @@ pub struct Commands(Arc<Options>);
 
 #[derive(Debug, Default)]
 struct Options {
-    /// As a shell reads them.
-    of_all: String,
-    /// What goes on with a session of this one needs more.
-    of_sessions: OnceLock<String>,
+    /// As a shell reads it.
+    config: Option<String>,
+    /// What goes on with a session of this one needs more, each with its value.
+    of_sessions: Mutex<Vec<String>>,
 }
 
 impl Commands {
     pub fn of(config: Option<&Path>) -> Self {
-        let config = config.map(|path| format!("--config {}", quoted(&path.display().to_string())));
+        let config = config.map(|path| format!("--config {}", in_message(&path.display().to_string())));
         Self(Arc::new(Options {
-            of_all: config.unwrap_or_default(),
-            of_sessions: OnceLock::new(),
+            config,
+            of_sessions: Mutex::default(),
         }))
     }
 
-    /// Has commands that go on with a session repeat these options, once they are known.
-    pub fn repeat(&self, options: String) {
-        // A process has one command line.
-        let _ = self.0.of_sessions.set(options);
+    /// Has commands that go on with a session repeat these options.
+    pub fn repeat(&self, options: Vec<String>) {
+        *self.of_sessions() = options;
+    }
+
+    /// Has them repeat this model.
+    pub fn repeat_model(&self, model: &str) {
+        let mut options = self.of_sessions();
+        options.retain(|option| !option.starts_with(MODEL));
+        options.insert(0, format!("{MODEL}{}", in_message(model)));
     }
 
     /// The text, with the options of its commands. Those that a command has already aren't repeated.
@@ -50,9 +60,9 @@ impl Commands {
             && let Some((command, after)) = command.split_once('`')
         {
             completed = completed + before + COMMAND + command;
-            for options in self.options(command) {
-                if !options.is_empty() && !command.contains(options.as_str()) {
-                    completed = completed + " " + options;
+            for option in self.options(command) {
+                if !command.contains(option.as_str()) {
+                    completed = completed + " " + &option;
                 }
             }
             completed.push('`');
@@ -64,21 +74,29 @@ impl Commands {
         }
     }
 
-    /// What this command needs.
-    fn options(&self, command: &str) -> impl Iterator<Item = &String> {
-        let mut words = command.split_whitespace();
-        let name = words.next().unwrap_or_default();
-        let has = |option: &str| command.split_whitespace().any(|word| word == option);
+    /// What this command needs. What a person must fill in comes last.
+    fn options(&self, command: &str) -> Vec<String> {
+        let words: Vec<&str> = command.split_whitespace().collect();
+        let name = words.first().copied().unwrap_or_default();
         let goes_on = match name {
-            "run" | "chat" => has("--session") || has("--continue"),
-            "session" => words.next() == Some("resume"),
+            "run" | "chat" => words.contains(&"--session") || words.contains(&"--continue"),
+            "session" => words.get(1) == Some(&"resume"),
             _ => false,
         };
-        // `run` alone is its name in a sentence.
-        let is_mentioned = matches!(name, "run" | "chat") && !goes_on;
-        let is_configured = CONFIGURED.contains(&name) && !is_mentioned;
-        let of_all = is_configured.then_some(&self.0.of_all);
-        of_all.into_iter().chain(self.0.of_sessions.get().filter(|_| goes_on))
+        // A name alone stands in a sentence.
+        let is_mentioned = matches!(command, "run" | "chat");
+        let is_configured = CONFIGURED.contains(&name) || CONFIGURED_ALONE.contains(&command);
+        let config = self.0.config.iter().filter(|_| is_configured && !is_mentioned).cloned();
+        let mut options: Vec<String> = config.collect();
+        if goes_on {
+            options.extend(self.of_sessions().iter().cloned());
+        }
+        options.sort_by_key(|option| option.contains("<VALUE>"));
+        options
+    }
+
+    fn of_sessions(&self) -> MutexGuard<'_, Vec<String>> {
+        self.0.of_sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -89,27 +107,37 @@ mod tests {
     #[test]
     fn a_command_has_the_options_that_it_needs() {
         let commands = Commands::of(Some(Path::new("my st.toml")));
-        commands.repeat("--model m --budget 1".to_owned());
+        commands.repeat(vec!["--system <VALUE>".to_owned(), "--budget 1".to_owned()]);
+        commands.repeat_model("n");
+        commands.repeat_model("m");
         for (said, completed) in [
             ("try again", "try again"),
             (
                 "`cofferdam session resume 01` sends it again, `cofferdam approval list` shows all.",
-                "`cofferdam session resume 01 --config 'my st.toml' --model m --budget 1` sends it again, \
+                "`cofferdam session resume 01 --config 'my st.toml' --model m --budget 1 --system <VALUE>` sends it again, \
                  `cofferdam approval list --config 'my st.toml'` shows all.",
             ),
             (
                 "`cofferdam run --session 01 'go on'`, `cofferdam chat --continue`",
-                "`cofferdam run --session 01 'go on' --config 'my st.toml' --model m --budget 1`, \
-                 `cofferdam chat --continue --config 'my st.toml' --model m --budget 1`",
+                "`cofferdam run --session 01 'go on' --config 'my st.toml' --model m --budget 1 --system <VALUE>`, \
+                 `cofferdam chat --continue --config 'my st.toml' --model m --budget 1 --system <VALUE>`",
             ),
             (
                 "what is piped into `cofferdam run`; `cofferdam init` and `cofferdam tool new x`",
                 "what is piped into `cofferdam run`; `cofferdam init` and `cofferdam tool new x`",
+            ),
+            (
+                "`cofferdam config check`, `cofferdam config schema`",
+                "`cofferdam config check --config 'my st.toml'`, `cofferdam config schema`",
             ),
             ("not `cofferdam budget show", "not `cofferdam budget show"),
         ] {
             assert_eq!(commands.complete(said), completed);
             assert_eq!(commands.complete(completed), completed, "once");
+        }
+        // Neither ends the command in the message.
+        for word in ["a `touch x`", "two\nlines", &"x".repeat(201)] {
+            assert_eq!(in_message(word), "<VALUE>");
         }
         let plain = Commands::of(None);
         assert_eq!(plain.complete("`cofferdam budget show`"), "`cofferdam budget show`");

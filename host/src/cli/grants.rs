@@ -139,14 +139,26 @@ impl GrantArgs {
         let mut words: Vec<String> = shown
             .options(components, Path::new(""))
             .iter()
-            .map(|word| quoted(word))
+            .map(|word| in_message(word))
             .collect();
         for (option, values) in [("--env", &unset), ("--set", &self.set)] {
             for name in values.iter().filter_map(|value| value.split('=').next()) {
-                words.push(format!("{option} {}=<VALUE>", quoted(name)));
+                words.push(format!("{option} {}=<VALUE>", in_message(name)));
             }
         }
         words.join(" ")
+    }
+}
+
+/// Longer words would hide the rest of a message.
+const MAX_WORD_BYTES: usize = 200;
+
+/// The word as a shell reads it, in a command between backticks of a message. What would end the command there, or is too much, is left
+/// for a person to fill in: a shell refuses the placeholder.
+pub fn in_message(word: &str) -> String {
+    match word.len() > MAX_WORD_BYTES || word.contains(|character: char| character == '`' || character.is_control()) {
+        true => "<VALUE>".to_owned(),
+        false => quoted(word),
     }
 }
 

@@ -26,6 +26,7 @@ pub use self::asked::Asked;
 pub use self::completions::Completions;
 use self::history::HistoryFile;
 use self::terminal::{Edited, Terminal, TerminalMode};
+use self::typed::LOOK_EVERY;
 pub use self::typed::TypedAhead;
 use super::interrupt::stop_until_continued;
 use super::output::Sink;
@@ -236,8 +237,14 @@ impl Lines {
     /// Stops the process, with the terminal as it was, until it is continued.
     async fn stop(&self) {
         if let Some(mode) = &self.collected {
+            // The shell would read, and run, what is left.
+            let _ = self.typed_ahead.read_terminal();
             mode.restore();
             stop_until_continued().await;
+            // In the background, the system would stop it again at once, before a signal that ends it counts.
+            while !TerminalMode::is_in_foreground() {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
             if self.terminal.is_some() {
                 mode.without_echo().restore();
             }
@@ -257,9 +264,12 @@ impl Lines {
                 let _ = self.typed_ahead.read_terminal();
                 cooked.restore();
             }
-            let typed = self.typed_ahead.take();
+            let mut typed = self.typed_ahead.take();
             if typed.stops {
+                // It waits in its place, though the process should end while it is stopped.
+                self.typed_ahead.push_line(&typed.text);
                 self.stop().await;
+                typed = self.typed_ahead.take();
             }
             if typed.ends {
                 return false;

@@ -183,6 +183,11 @@ impl Sink {
         self.write(&format!("{}\n", self.commands.complete(text)));
     }
 
+    /// The same for a text that isn't this program's own.
+    pub fn foreign_line(&self, text: &str) {
+        self.write(&format!("{text}\n"));
+    }
+
     /// Writes text of a model or a tool: unchanged to a file or a pipe, escaped to a terminal.
     pub fn write_untrusted(&self, text: &str) {
         if self.terminal {

@@ -185,7 +185,7 @@ impl ProgressRenderer {
         if self.stdout.is_terminal() {
             self.stdout.end_line();
         }
-        self.stderr.line(&line.render());
+        self.stderr.foreign_line(&line.render());
     }
 }
 

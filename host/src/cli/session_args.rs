@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::commands::Commands;
-use super::grants::{GrantArgs, quoted};
+use super::grants::{GrantArgs, in_message};
 use super::{CliError, Context};
 use crate::config::{Arguments, Config, LoadOptions, Origin};
 use crate::events::ErrorInfo;
@@ -114,12 +114,12 @@ impl SessionArgs {
 
     /// The options without which another command asks another model, spends more, has other tools, or has other calls approved, as a
     /// shell reads them.
-    pub fn repeated(&self) -> String {
+    pub fn repeated(&self) -> Vec<String> {
         let set = OPTIONS.iter().zip(self.values());
-        let set = set.filter_map(|((option, _), value)| Some((*option, value.clone()?)));
-        let options = set.map(|(option, value)| format!("{option} {}", quoted(&value)));
+        let set = set.filter_map(|((option, _), value)| Some((*option, value.as_ref()?)));
+        let options = set.map(|(option, value)| format!("{option} {}", in_message(value)));
         let tools = Some(self.grants.in_shell(&self.plugin)).filter(|tools| !tools.is_empty());
-        options.chain(tools).collect::<Vec<_>>().join(" ")
+        options.chain(tools).collect()
     }
 
     /// Of each of [`OPTIONS`].

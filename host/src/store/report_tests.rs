@@ -152,6 +152,7 @@ async fn a_report_that_nobody_waits_for_is_the_last_to_keep_the_store_open() {
     report.abort();
     let _ = report.await;
     drop(store);
+    assert!(folder.path().join("ledger.db-wal").exists(), "the report keeps it open");
     drop(go_on);
     assert_closed(folder.path()).await;
 }

@@ -18,7 +18,7 @@ struct State {
     waiting: VecDeque<Read>,
     /// Once one was opened. The thread has it while it reads.
     reader: Option<Box<dyn Backend>>,
-    is_read: bool,
+    is_reading: bool,
 }
 
 impl Reports {
@@ -35,7 +35,7 @@ impl Inner {
         };
         let mut state = self.reports.state();
         state.waiting.push_back(report);
-        if std::mem::replace(&mut state.is_read, true) {
+        if std::mem::replace(&mut state.is_reading, true) {
             return;
         }
         let mut reading = Reading {
@@ -58,13 +58,15 @@ struct Reading {
 impl Reading {
     fn work_off(&mut self) {
         while let Some(report) = self.next() {
-            if self.reader.is_none() {
-                self.reader = self.inner.backend().open_reader();
-            }
             // A panic ends its own report, whose transaction is rolled back, and none of those that follow.
-            let _ = catch_unwind(AssertUnwindSafe(|| match &mut self.reader {
-                Some(reader) => report(&mut **reader),
-                None => report(&mut **self.inner.backend()),
+            let _ = catch_unwind(AssertUnwindSafe(|| {
+                if self.reader.is_none() {
+                    self.reader = self.inner.backend().open_reader();
+                }
+                match &mut self.reader {
+                    Some(reader) => report(&mut **reader),
+                    None => report(&mut **self.inner.backend()),
+                }
             }));
         }
     }
@@ -74,7 +76,7 @@ impl Reading {
         let next = state.waiting.pop_front();
         if next.is_none() {
             // Under the lock, so that a report that comes now finds somebody who reads, or the reader.
-            state.is_read = false;
+            state.is_reading = false;
             state.reader = self.reader.take();
             self.is_finished = true;
         }
@@ -89,7 +91,7 @@ impl Drop for Reading {
             return;
         }
         let mut state = self.inner.reports.state();
-        state.is_read = false;
+        state.is_reading = false;
         state.reader = self.reader.take();
         let unread = std::mem::take(&mut state.waiting);
         drop(state);

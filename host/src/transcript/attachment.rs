@@ -125,7 +125,8 @@ fn has_end_marker(mut segments: &[u8]) -> bool {
             [0xff, 0xda, pixels @ ..] => return has_end(pixels),
             // Segments without a length.
             [0xff, 0x01 | 0xd0..=0xd8, next @ ..] => next,
-            [0xff, 0xd9, ..] => return true,
+            // Its end, without any pixels.
+            [0xff, 0xd9, ..] => return false,
             [0xff, 0x02..=0xfe, a, b, ..] if u16::from_be_bytes([*a, *b]) >= 2 => {
                 match segments.get(2 + usize::from(u16::from_be_bytes([*a, *b]))..) {
                     Some(next) => next,

@@ -207,6 +207,7 @@ impl<'a> Conversation<'a> {
         }
         changed.take_over(&mut self.session);
         self.live.replace_host(changed);
+        self.cx.commands.repeat_model(name);
         if !is_priced {
             let message = format!("the model `{name}` has no price, so its cost isn't counted");
             self.cx.stderr.line(&error::warning(&message, Some(&hint)));

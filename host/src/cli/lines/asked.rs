@@ -38,7 +38,7 @@ pub struct Asked(Arc<Mutex<Option<Asking>>>);
 
 impl Asked {
     pub fn begin(stderr: Sink, ahead: TypedAhead) -> Self {
-        ahead.is_asked(true);
+        ahead.set_asked(true);
         Self(Arc::new(Mutex::new(Some(Asking {
             stderr,
             ahead,
@@ -79,7 +79,7 @@ impl Drop for Asked {
         if let Some(mut asking) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
             asking.ahead.push_line(&asking.shown.line.text);
             asking.hand_back();
-            asking.ahead.is_asked(false);
+            asking.ahead.set_asked(false);
             if asking.aside.as_ref().is_some_and(|aside| aside.is_news) && !asking.ahead.is_awaited() {
                 asking.say_what_waits();
             }
@@ -214,7 +214,7 @@ impl Asking {
         self.before = Some(before);
         if std::mem::take(&mut self.is_stale) {
             self.stderr.end_line();
-            self.stderr.line(question);
+            self.stderr.foreign_line(question);
             self.shown.at = None;
         }
         self.ahead.read_terminal()?;

@@ -60,6 +60,8 @@ impl ConditionalEventHandler for Keys {
             key if key == KeyEvent::ctrl('J') => Some(Cmd::Newline),
             key if key == KeyEvent::ctrl('C') => (!cx.line().is_empty()).then(|| self.state.given_up.end_line()),
             key if key == KeyEvent::ctrl('Z') => Some(self.suspend.now()),
+            // Ctrl-Space. The editor takes it for the terminal's key that stops a process, which has none meanwhile.
+            key if key == KeyEvent::ctrl('@') => Some(Cmd::Noop),
             _ => None,
         }
     }

@@ -65,8 +65,11 @@ impl TerminalMode {
         tcgetattr(io::stdin()).ok().map(Self)
     }
 
+    /// In the background, the terminal is the shell's, and who sets it up is stopped.
     pub fn restore(&self) {
-        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.0);
+        if Self::is_in_foreground() {
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.0);
+        }
     }
 
     /// Whether the terminal is this program's, and not that of the shell that runs it in the background.

@@ -96,7 +96,7 @@ impl TypedAhead {
     }
 
     /// While a question is asked, it reads the terminal.
-    pub fn is_asked(&self, is_asked: bool) {
+    pub fn set_asked(&self, is_asked: bool) {
         self.is_asked.store(is_asked, Ordering::Relaxed);
     }
 

@@ -194,6 +194,11 @@ impl Conversation<'_> {
         }
     }
 
+    /// Whether another process can go on with it.
+    pub fn is_kept(&self) -> bool {
+        self.session.is_kept() && !self.is_elsewhere()
+    }
+
     /// Whether the last prompt has no answer, and doesn't wait for a person's decision either.
     pub fn has_failed(&self) -> bool {
         self.is_unanswered() && !self.session.waits_for_approval()
