@@ -239,8 +239,11 @@ async fn the_files_of_a_left_prompt_that_gets_no_answer_go_with_the_next_one() {
     let mut child = lab.command(RUN).spawn().unwrap();
     lab.wait_for_model_request().await;
     child.kill().await.unwrap();
-    let lines = "\nAnother.\nAnd?\n";
-    let chat = lab.call_with_input(["chat", "--continue"], lines).await.expect_code(0);
+    let chat = ["chat", "--continue"];
+    // The second line of a pipe isn't sent without an answer to the first.
+    let failed = lab.call_with_input(chat, "\nNever.\n").await.expect_code(1);
+    assert!(failed.stderr.contains("The conversation ends here"), "{failed}");
+    let chat = lab.call_with_input(chat, "Another.\nAnd?\n").await.expect_code(0);
     let says = "The last prompt got no answer, and is not part of the conversation: Compare.\nEnter at an empty line sends it again. \
                 Another prompt gives it up, and gets its files: picture.txt";
     assert!(chat.stderr.contains(says), "{chat}");

@@ -179,6 +179,7 @@ async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut
                 {
                     return Ending::Cancelled.exit_code();
                 }
+                has_failed = conversation.has_failed();
                 Ok(())
             }
             Ok(Line::Nothing) => Ok(()),
