@@ -161,21 +161,27 @@ async fn a_line_survives_being_stopped_and_continued() {
     assert_eq!(prompts(&lab), ["a draft!"]);
 }
 
+/// A shell with jobs, which shows `shell: `, and a chat in it that shows its prompt.
+async fn chat_in_a_shell(lab: &Lab, term: &str, prompt: &str) -> (Terminal, Child) {
+    let mut terminal = Terminal::open();
+    let command = lab.command(["chat"]);
+    let mut shell = lab.command_of("bash", ["--norc", "--noprofile", "-i"]);
+    shell.env("PS1", "shell: ").env("TERM", term);
+    shell.env("CHAT", command.as_std().get_program());
+    let shell = terminal.start(shell);
+    terminal.wait_for("shell: ").await;
+    terminal.type_keys("\"$CHAT\" chat\r");
+    terminal.wait_for("ends the conversation.").await;
+    terminal.wait_for(prompt).await;
+    (terminal, shell)
+}
+
 /// Also where the terminal edits lines itself. The shell would run what was typed before the process has stopped.
 #[tokio::test]
 async fn ctrl_z_during_an_answer_stops_a_chat_at_the_next_line() {
     for (term, prompt) in [("xterm", PROMPT), ("dumb", "> ")] {
         let lab = lab([Answer::text("An answer.").delay(Duration::from_millis(500)).forever()]);
-        let mut terminal = Terminal::open();
-        let command = lab.command(["chat"]);
-        let mut shell = lab.command_of("bash", ["--norc", "--noprofile", "-i"]);
-        shell.env("PS1", "shell: ").env("TERM", term);
-        shell.env("CHAT", command.as_std().get_program());
-        let shell = terminal.start(shell);
-        terminal.wait_for("shell: ").await;
-        terminal.type_keys("\"$CHAT\" chat\r");
-        terminal.wait_for("ends the conversation.").await;
-        terminal.wait_for(prompt).await;
+        let (mut terminal, shell) = chat_in_a_shell(&lab, term, prompt).await;
         terminal.type_keys("Go.\r");
         lab.wait_for_model_request().await;
         terminal.type_keys(&format!("typed {CTRL_Z}ahead"));
@@ -201,16 +207,7 @@ async fn ctrl_z_during_an_answer_stops_a_chat_at_the_next_line() {
 async fn what_is_typed_ahead_is_kept_when_a_stopped_chat_is_ended() {
     for term in ["xterm", "dumb"] {
         let lab = lab([Answer::text("An answer.").delay(Duration::from_millis(500)).forever()]);
-        let mut terminal = Terminal::open();
-        let command = lab.command(["chat"]);
-        let mut shell = lab.command_of("bash", ["--norc", "--noprofile", "-i"]);
-        shell.env("PS1", "shell: ").env("TERM", term);
-        shell.env("CHAT", command.as_std().get_program());
-        let shell = terminal.start(shell);
-        terminal.wait_for("shell: ").await;
-        terminal.type_keys("\"$CHAT\" chat\r");
-        terminal.wait_for("ends the conversation.").await;
-        terminal.wait_for("> ").await;
+        let (mut terminal, shell) = chat_in_a_shell(&lab, term, "> ").await;
         terminal.type_keys("Go.\r");
         lab.wait_for_model_request().await;
         terminal.type_keys(&format!("typed\r{CTRL_Z}ahead"));

@@ -11,7 +11,7 @@ use super::*;
 use crate::ledger::{BudgetSettings, Unusual};
 use crate::money::NanoUsd;
 
-fn request() -> ReserveRequest {
+pub(super) fn request() -> ReserveRequest {
     ReserveRequest {
         tenant: "default".to_owned(),
         session_id: "s".to_owned(),

@@ -5,20 +5,10 @@
 use std::fs;
 use std::sync::mpsc;
 
+use super::file_tests::request;
 use super::*;
-use crate::ledger::{BudgetSettings, SpendingBy, SpendingFilter};
+use crate::ledger::{SpendingBy, SpendingFilter};
 use crate::money::NanoUsd;
-
-fn request() -> ReserveRequest {
-    ReserveRequest {
-        tenant: "default".to_owned(),
-        session_id: "s".to_owned(),
-        model: "m".to_owned(),
-        amount: NanoUsd::from_nanos(1),
-        limits: BudgetSettings::default().limits("default"),
-        now: "2026-11-24T12:00:00Z".parse().unwrap(),
-    }
-}
 
 fn open(folder: &Path) -> Store {
     Store::open(&folder.join("ledger.db"), Durability::ProcessCrash).unwrap()
