@@ -297,7 +297,6 @@ async fn what_is_attached_can_be_listed_and_removed() {
         "/attach other/notes.md",
         "/attach notes.md picture.txt 'my notes.md'",
         "/attach",
-        "/detach nothing.md",
         "/detach my notes.md",
         "/detach './notes.md'",
         "/detach notes.md",
@@ -315,7 +314,6 @@ async fn what_is_attached_can_be_listed_and_removed() {
         "\nNothing is attached. `/attach",
         "\nNothing is attached.\n",
         "\nAnother file of this name still goes with the next prompt: notes.md (text/plain, 12 B).",
-        "`nothing.md` isn't attached",
         "\nmy notes.md (text/plain, 5 B) isn't attached any more.",
     ] {
         assert!(shown.contains(said), "{said}: {shown}");
@@ -395,10 +393,7 @@ async fn a_file_that_is_missing_ends_a_conversation_of_a_pipe_before_it_costs_an
     let ran = lab.call_with_input(["chat"], "/attach nofile\nSummarise it.\n").await;
     let ran = ran.expect_code(2);
     assert!(ran.stderr.contains("can't read"), "{ran}");
-    assert!(
-        ran.stderr.contains("so that the prompts after this line aren't sent"),
-        "{ran}"
-    );
+    assert!(ran.stderr.contains("The conversation ends here"), "{ran}");
     assert_eq!(lab.simulator.requests().len(), 0);
 }
 

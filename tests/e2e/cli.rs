@@ -244,11 +244,32 @@ async fn prompts_of_a_pipe_are_not_sent_without_the_answer_before_them() {
 }
 
 #[tokio::test]
-async fn prompts_of_a_pipe_are_not_sent_to_another_model_than_was_asked_for() {
-    let lab = lab([Answer::text("Never.").forever()]);
-    let ran = lab.call_with_input(["chat"], "/model nope\nGo.\n").await.expect_code(2);
-    assert!(ran.stderr.contains("aren't sent to another model"), "{ran}");
-    assert!(lab.simulator.requests().is_empty());
+async fn prompts_of_a_pipe_are_not_sent_after_a_command_that_failed() {
+    let lab = lab([Answer::text("Noted.").forever()]);
+    for (line, problem) in [
+        ("/model nope", "has no price"),
+        (
+            "/modle claude-haiku-4-5",
+            "`/modle` isn't a command, so nothing was sent",
+        ),
+        ("/clear all", "`/clear` takes nothing after it"),
+        ("/detach nothing.png", "`nothing.png` isn't attached"),
+    ] {
+        let ran = lab
+            .call_with_input(["chat"], format!("{line}\nGo.\n"))
+            .await
+            .expect_code(2);
+        assert!(
+            ran.stderr.contains(problem) && ran.stderr.contains("The conversation ends here"),
+            "{ran}"
+        );
+        assert!(lab.simulator.requests().is_empty(), "{line}");
+    }
+    // A program that reads reports decides itself.
+    let chat = ["chat", "--output", "json"];
+    let ran = lab.call_with_input(chat, "/modle x\nGo.\n").await.expect_code(0);
+    assert!(ran.stderr.contains("`/modle` isn't a command"), "{ran}");
+    assert_eq!(lab.simulator.requests().len(), 1);
 }
 
 #[tokio::test]

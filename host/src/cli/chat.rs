@@ -18,7 +18,7 @@ use super::live::LiveHost;
 use super::prompt::{self, Purpose};
 use super::session_args::SessionArgs;
 use super::watch::Files;
-use super::{CliError, Context, Output, completions, error, run, session};
+use super::{CliError, Context, Output, completions, run, session};
 use crate::events::Ending;
 
 /// The lines of earlier conversations, in the data folder.
@@ -163,6 +163,12 @@ async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut
             parsed,
             Ok(Line::Clear | Line::Model(Some(_)) | Line::Attach(Some(_)) | Line::Detach(_))
         );
+        // What follows such a line in a pipe was written as if it had worked.
+        let ends_if_it_fails = match parsed {
+            Ok(Line::Attach(Some(_))) => !is_typed,
+            Ok(Line::Model(Some(_)) | Line::Detach(_)) | Err(_) => is_script,
+            _ => false,
+        };
         let done = match parsed {
             Ok(Line::Prompt(_)) if has_failed && is_script => {
                 cx.note(
@@ -217,46 +223,27 @@ async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut
                 conversation.show_model();
                 Ok(())
             }
-            Ok(Line::Model(Some(name))) => {
-                match conversation.change_model(name).await {
-                    // The prompts that follow are for that model, and cost what it costs.
-                    Err(error) if is_script => {
-                        cx.report_error(&error);
-                        cx.note("The conversation ends here, so that the prompts after this line aren't sent to another model.");
-                        return 2;
-                    }
-                    changed => changed,
-                }
-            }
+            Ok(Line::Model(Some(name))) => conversation.change_model(name).await,
             Ok(Line::Attach(None)) => {
                 conversation.list_attachments();
                 Ok(())
             }
             Ok(Line::Detach(files)) => conversation.detach(files).await,
-            Ok(Line::Attach(Some(files))) => {
-                match conversation.attach(files) {
-                    // The prompts that follow are about that file, and cost money without it.
-                    Err(error) if !is_typed => {
-                        cx.report_error(&error);
-                        cx.note("The conversation ends here, so that the prompts after this line aren't sent without the file.");
-                        return 2;
-                    }
-                    attached => attached,
-                }
-            }
+            Ok(Line::Attach(Some(files))) => conversation.attach(files),
             Ok(Line::Tools) => {
                 conversation.list_tools();
                 Ok(())
             }
             Ok(Line::Budget) => conversation.show_budget().await,
-            Err(mistake) => {
-                cx.stderr.line(&error::problem(&mistake.message, Some(&mistake.hint)));
-                Ok(())
-            }
+            Err(mistake) => Err(CliError::usage(mistake.message, mistake.hint)),
         };
         has_failed &= !(changes_something && done.is_ok());
         if let Err(error) = done {
             cx.report_error(&error);
+            if ends_if_it_fails {
+                cx.note("The conversation ends here, so that no prompt is sent as if this line had worked.");
+                return 2;
+            }
         }
     }
 }

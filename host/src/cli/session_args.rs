@@ -5,7 +5,7 @@ use clap::Args;
 use super::commands::Commands;
 use super::grants::{GrantArgs, in_message};
 use super::{CliError, Context};
-use crate::config::{Arguments, Config, LoadOptions, Origin};
+use crate::config::{Arguments, Config, LoadOptions};
 use crate::events::ErrorInfo;
 
 /// The options that set a key of the configuration, with the key.
@@ -30,14 +30,14 @@ pub struct SettingNames {
 
 impl SettingNames {
     pub fn new(config: &Config, commands: Commands) -> Self {
-        let options = OPTIONS.iter().filter_map(|(option, key @ [section, name])| {
+        let set = config.origins.beside_the_file().filter_map(|(path, name)| {
+            let (key, tables) = path.split_last()?;
+            Some((format!("`[{}] {key}`", tables.join(".")), format!("`{name}`")))
+        });
+        let by_default = OPTIONS.iter().filter_map(|(option, key @ [section, name])| {
             let setting = format!("`[{section}] {name}`");
-            let named = match config.origins.of_key(key) {
-                Some(Origin::Argument { name } | Origin::Env { name }) => format!("`{name}`"),
-                Some(_) => return None,
-                None => format!("{setting} (or `{option}`)"),
-            };
-            Some((setting, named))
+            let named = format!("{setting} (or `{option}`)");
+            config.origins.of_key(key).is_none().then_some((setting, named))
         });
         let key = match &config.model.api_key_env {
             Some(variable) => (
@@ -52,7 +52,13 @@ impl SettingNames {
         let table = ("`[model] ".to_owned(), "`[[fallback_models]] ".to_owned());
         let table = config.origins.is_first_a_fallback().then_some(table);
         Self {
-            names: options.chain([(key.0.to_owned(), key.1)]).chain(table).collect(),
+            // First what has the name of a setting in it.
+            names: [(key.0.to_owned(), key.1)]
+                .into_iter()
+                .chain(set)
+                .chain(by_default)
+                .chain(table)
+                .collect(),
             commands,
         }
     }
@@ -227,7 +233,13 @@ mod tests {
         arguments.set("--budget", &["budget", "session_usd"], "2");
         let options = LoadOptions {
             cwd: folder.path().to_owned(),
-            env: [("COFFERDAM_MODEL__MODEL".to_owned(), "m".to_owned())].into(),
+            env: [
+                ("MODEL__MODEL", "m"),
+                ("MODEL__MAX_TOKENS", "64"),
+                ("AGENT__DEADLINE", "5s"),
+            ]
+            .map(|(key, value)| (format!("COFFERDAM_{key}"), value.to_owned()))
+            .into(),
             ..LoadOptions::default()
         };
         let config = Config::load_from(&options.with_arguments(arguments)).unwrap();
@@ -238,6 +250,11 @@ mod tests {
             (
                 "check `[model] model` and `[model] base_url`",
                 "check `COFFERDAM_MODEL__MODEL` and `[model] base_url`",
+            ),
+            ("raise `[model] max_tokens`", "raise `COFFERDAM_MODEL__MAX_TOKENS`"),
+            (
+                "raise `[agent] deadline` or `[agent] max_tool_calls`",
+                "raise `COFFERDAM_AGENT__DEADLINE` or `[agent] max_tool_calls`",
             ),
             ("change `[agent] system`", "change `[agent] system` (or `--system`)"),
             (

@@ -59,6 +59,14 @@ impl Origins {
         self.find(&path)
     }
 
+    /// The keys that an option or a variable sets, each with its path and the name of what sets it.
+    pub fn beside_the_file(&self) -> impl Iterator<Item = (&[String], &str)> {
+        self.values.iter().filter_map(|(path, origin)| match origin {
+            Origin::Argument { name } | Origin::Env { name } => Some((path.as_slice(), name.as_str())),
+            _ => None,
+        })
+    }
+
     fn collect(&mut self, node: &Node, path: &mut Vec<String>) {
         let children: Vec<(String, &Node)> = match &node.value {
             Value::Table(entries) => entries.iter().map(|(key, child)| (key.clone(), child)).collect(),

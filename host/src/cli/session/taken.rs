@@ -85,8 +85,8 @@ pub async fn open_or_create(cx: &Context, live: &LiveHost, id: &str) -> Result<S
             if looks_generated(id, Timestamp::now()) {
                 return Err(CliError::usage(
                     format!("there is no session `{id}`, and it looks like a generated id or the beginning of one"),
-                    "`cofferdam session list` shows the sessions that are kept; for a new one leave `--session` out, or choose a name \
-                     that doesn't look like an id",
+                    "`cofferdam session list` shows the sessions that are kept, and eight characters of an id are enough; for a new one \
+                     leave `--session` out, or choose a name that doesn't look like an id",
                 ));
             }
             let session = live.host().session_named(&live.host().config().agent.tenant, id);
@@ -112,14 +112,19 @@ fn looks_generated(id: &str, now: Timestamp) -> bool {
     const UNIT_MS: i64 = 1 << 16;
     /// In these units the beginning of 2024, before this program.
     const FIRST: i64 = 0x018c_c251;
+    /// Fewer can be anything.
+    const LEAST: usize = 4;
     let fits = |(character, form): (char, char)| match form {
         'x' => character.is_ascii_hexdigit(),
         _ => character == form,
     };
     let has_form = id.len() <= FORM.len() && id.chars().zip(FORM.chars()).all(fits);
-    let time = id.get(..8).and_then(|time| i64::from_str_radix(time, 16).ok());
     let newest = now.as_millisecond() / UNIT_MS;
-    has_form && time.is_some_and(|time| (FIRST..=newest).contains(&time))
+    let digits = id.len().min(8);
+    let unit = 4 * (8 - digits);
+    let time = id.get(..digits).and_then(|time| i64::from_str_radix(time, 16).ok());
+    let is_past = |time| (FIRST >> unit..=newest >> unit).contains(&time);
+    has_form && digits >= LEAST && time.is_some_and(is_past)
 }
 
 /// The newest session of the configured tenant that nobody drives.
@@ -182,6 +187,8 @@ mod tests {
             "01A22C37-D4F7",
             "01a22c37-d4f7-768d-bc0c-f53debca8612",
             "0199aaaa-",
+            "01a22c3",
+            "01a2",
         ] {
             assert!(looks_generated(id, now), "{id}");
         }
@@ -191,7 +198,10 @@ mod tests {
             "20261130-a",
             "30112026",
             "deadbeef",
-            "01a22c3",
+            "01a",
+            "0131",
+            "2026",
+            "cafe",
             "01a22c37-ticket",
             "01a22c37-d4f7-468d-bc0c-f53debca8612",
             "01a22c37-d4f7-768d-bc0c-f53debca8612-b",
