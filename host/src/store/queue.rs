@@ -8,11 +8,12 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
+use tokio::task::{spawn_blocking, yield_now};
 
 use super::backend::Worked;
 use super::reports::Reports;
@@ -111,6 +112,8 @@ pub(super) struct Inner {
     /// Declared before the backend, whose connection must be the last to close.
     pub(super) reports: Reports,
     backend: Mutex<Box<dyn Backend>>,
+    /// Whether nothing that the backend does waits for a disk or for another process.
+    is_in_memory: bool,
     queue: Mutex<Queue>,
     freed: Arc<Notify>,
     /// How many commits were made.
@@ -177,6 +180,7 @@ impl Inner {
     pub(super) fn new(backend: Box<dyn Backend>) -> Self {
         Self {
             reports: Reports::default(),
+            is_in_memory: backend.is_in_memory(),
             backend: Mutex::new(backend),
             queue: Mutex::default(),
             freed: Arc::default(),
@@ -262,11 +266,16 @@ impl Inner {
         let Ok(runtime) = Handle::try_current() else { return };
         queue.is_led = true;
         drop(queue);
-        let mut lead = Lead {
+        let lead = Lead {
             inner: Arc::clone(self),
             is_finished: false,
         };
-        runtime.spawn_blocking(move || lead.work_off());
+        if self.is_in_memory {
+            // Two threads that wake each other would take longer than the commit.
+            runtime.spawn(lead.work_off_here());
+        } else {
+            runtime.spawn_blocking(move || lead.work_off());
+        }
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -278,9 +287,17 @@ impl Inner {
         self.backend.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The same, unless somebody else has it.
+    fn free_backend(&self) -> Option<MutexGuard<'_, Box<dyn Backend>>> {
+        match self.backend.try_lock() {
+            Ok(backend) => Some(backend),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
     /// Makes one commit of what waits. Returns whether something must be tried again.
-    fn work(&self, batch: Batch) -> bool {
-        let mut backend = self.backend();
+    fn work(&self, batch: Batch, mut backend: MutexGuard<'_, Box<dyn Backend>>) -> bool {
         let Batch {
             closings,
             commits,
@@ -351,7 +368,7 @@ impl Inner {
     /// Tries once what was refused.
     fn retry(&self) {
         let batch = self.queue().take_refused();
-        self.work(batch);
+        self.work(batch, self.backend());
     }
 
     /// Has the refused closings tried again in the background.
@@ -374,7 +391,7 @@ impl Drop for Inner {
         while let Some(mut batch) = self.next_batch() {
             batch.commits.retain(|commit| !commit.asks_for_money);
             batch.reads.clear();
-            self.work(batch);
+            self.work(batch, self.backend());
         }
         self.retry();
     }
@@ -387,15 +404,45 @@ struct Lead {
 }
 
 impl Lead {
-    fn work_off(&mut self) {
-        while let Some(mut batch) = self.next_batch() {
-            let reports = std::mem::take(&mut batch.reports);
-            if self.inner.work(batch) {
-                self.inner.retry_in_background();
+    /// On a thread that may wait.
+    fn work_off(mut self) {
+        while let Some(batch) = self.next_batch() {
+            self.work(batch, self.inner.backend());
+        }
+    }
+
+    /// On a thread of the runtime, between its tasks, as long as nobody else has the backend, such as a report that takes long.
+    async fn work_off_here(mut self) {
+        while let Some(is_over) = self.try_once() {
+            if is_over {
+                return;
             }
-            for report in reports {
-                self.inner.report(report);
-            }
+            yield_now().await;
+        }
+        spawn_blocking(move || self.work_off());
+    }
+
+    /// Makes one commit and returns whether nobody waits any more. `None`: somebody else has the backend.
+    fn try_once(&mut self) -> Option<bool> {
+        let inner = Arc::clone(&self.inner);
+        let backend = inner.free_backend()?;
+        let Some(batch) = self.next_batch() else {
+            return Some(true);
+        };
+        self.work(batch, backend);
+        let mut queue = inner.queue();
+        queue.is_led = !queue.waiting.is_empty();
+        self.is_finished = !queue.is_led;
+        Some(self.is_finished)
+    }
+
+    fn work(&self, mut batch: Batch, backend: MutexGuard<'_, Box<dyn Backend>>) {
+        let reports = std::mem::take(&mut batch.reports);
+        if self.inner.work(batch, backend) {
+            self.inner.retry_in_background();
+        }
+        for report in reports {
+            self.inner.report(report);
         }
     }
 
@@ -434,7 +481,7 @@ impl Retry {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(MAX_PAUSE);
             let Some(inner) = self.inner.upgrade() else { return };
-            let retried = tokio::task::spawn_blocking(move || {
+            let retried = spawn_blocking(move || {
                 inner.retry();
                 let mut queue = inner.queue();
                 queue.is_retried = queue.has_refused();
