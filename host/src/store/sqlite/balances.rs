@@ -1,7 +1,8 @@
 //! The totals of the budget's windows, between those who book and the rows.
 //!
 //! An attempt is booked in four windows, and all attempts of a day share most of them. So a commit reads a window once and writes it
-//! once, however many book in it. What it has read is kept for the next one until somebody else has written to the database.
+//! once, however many book in it. What it has read is kept for the next one until somebody else has written to the database. So is whether
+//! somebody else has reserved anything.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -35,6 +36,8 @@ pub(super) struct Balances {
     windows: HashMap<Key, Balance>,
     /// By tenant.
     overrides: HashMap<String, Overrides>,
+    /// Whether no other process has an open reservation.
+    is_alone: bool,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -119,6 +122,16 @@ impl Balances {
         Ok(read)
     }
 
+    /// Whether it is known that no other process has an open reservation.
+    pub(super) const fn is_alone(&self) -> bool {
+        self.is_alone
+    }
+
+    /// Remembers that none has, until somebody else has written.
+    pub(super) const fn note_alone(&mut self) {
+        self.is_alone = true;
+    }
+
     /// An override was changed.
     pub(super) fn forget_overrides(&mut self) {
         self.overrides.clear();
@@ -128,10 +141,13 @@ impl Balances {
     pub(super) fn write(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         for (key, balance) in self.windows.iter_mut().filter(|(_, balance)| balance.is_changed) {
             let Totals { spent, reserved } = balance.own;
-            connection.run(
-                "INSERT OR REPLACE INTO totals (scope, tenant, period, spent, reserved) VALUES (?1, ?2, ?3, ?4, ?5)",
-                params![key.scope.name(), key.tenant, key.period, spent, reserved],
-            )?;
+            let row = params![key.scope.name(), key.tenant, key.period, spent, reserved];
+            // Nearly always it is there already, and to write over it takes less than to replace it.
+            let update = "UPDATE totals SET spent = ?4, reserved = ?5 WHERE scope = ?1 AND tenant = ?2 AND period = ?3";
+            if connection.run(update, row)? == 0 {
+                let insert = "INSERT INTO totals (scope, tenant, period, spent, reserved) VALUES (?1, ?2, ?3, ?4, ?5)";
+                connection.run(insert, row)?;
+            }
             balance.is_changed = false;
         }
         Ok(())

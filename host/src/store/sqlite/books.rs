@@ -270,6 +270,9 @@ pub(super) fn charge_dead_owners(
     balances: &mut Balances,
     owner: &Owner,
 ) -> rusqlite::Result<Vec<DeadOwner>> {
+    if balances.is_alone() {
+        return Ok(Vec::new());
+    }
     // Two ranges, so that those of this process aren't read.
     let mut owners = connection.prepare_cached(
         "SELECT DISTINCT owner FROM reservations WHERE state = 'open' AND owner < ?1
@@ -278,6 +281,9 @@ pub(super) fn charge_dead_owners(
     let owners = owners
         .query_map([owner.id()], |row| row.get::<_, String>(0))?
         .collect::<rusqlite::Result<Vec<_>>>()?;
+    if owners.is_empty() {
+        balances.note_alone();
+    }
     let mut dead = Vec::new();
     for id in owners {
         let Some(proof) = owner.find_dead(&id) else { continue };
