@@ -22,7 +22,7 @@ fn prompt(lab: &Lab, index: usize) -> String {
 
 #[tokio::test]
 async fn a_prompt_takes_words_files_and_what_is_piped() {
-    let lab = lab((0..8).map(|_| Answer::text("Yes.")));
+    let lab = lab([Answer::text("Yes.").forever()]);
     lab.write("notes.txt", "one\ntwo");
     for (arguments, input, expected) in [
         (vec!["run", "What", "is", "2+2"], "", "What is 2+2"),
@@ -45,6 +45,8 @@ async fn a_prompt_takes_words_files_and_what_is_piped() {
             "",
             "--not-an-option is meant",
         ),
+        (vec!["run", "--", "--weird"], "", "--weird"),
+        (vec!["run", "say", "--", "--weird", "-"], "", "say --weird -"),
     ] {
         let index = lab.simulator.requests().len();
         lab.call_with_input(arguments.clone(), input).await.expect_code(0);

@@ -228,6 +228,21 @@ async fn a_full_disk_for_output_is_an_error() {
     }
 }
 
+/// It was paid for.
+#[tokio::test]
+async fn an_answer_that_cannot_be_written_can_be_read_later() {
+    let lab = lab([Answer::text("An answer.")]);
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = lab.command(["run", "Go.", "--summary", "none", "--output", "json"]);
+    command.stdout(Stdio::from(full));
+    let ran = finish(command.spawn().unwrap()).await.expect_code(1);
+    assert!(ran.stderr.contains("can't write the output"), "{ran}");
+    let (_, shows) = ran.stderr.split_once("`cofferdam session show ").unwrap();
+    let (id, _) = shows.split_once('`').unwrap();
+    let shown = lab.call(["session", "show", id]).await.expect_code(0);
+    assert!(shown.stdout.contains("An answer."), "{shown}");
+}
+
 /// Nobody writes to it, so that its reader would wait for ever.
 #[tokio::test]
 async fn a_named_pipe_in_place_of_a_file() {

@@ -20,7 +20,7 @@ async fn a_check_warns_of_every_key_that_is_not_set() {
     };
     let missing = |variable: &str, model: &str| {
         format!(
-            "there is no API key for `{model}`: the environment variable {variable} is not set, so `run` would ask it nothing"
+            "there is no API key for `{model}`: the environment variable {variable} is empty or not set, so `run` would ask it nothing"
         )
     };
     let both = [

@@ -96,6 +96,33 @@ async fn lines_can_be_edited_and_recalled() {
     assert_eq!(prompts(&lab), ["say oner", "say oner!"]);
 }
 
+/// What another process does is said above the line that is typed, which isn't torn.
+#[tokio::test]
+async fn an_event_appears_above_the_line_that_is_typed() {
+    let lab = lab([Answer::text("An answer.").forever()]);
+    let mut chat = Chat::start(&lab).await;
+    chat.enter("first", "An answer.").await;
+    chat.terminal.type_keys("half typed");
+    chat.wait_for("half typed").await;
+    lab.call(["breakers", "open", "model:claude-sonnet-5-5"])
+        .await
+        .expect_code(0);
+    chat.wait_for("to open").await;
+    chat.wait_for("> half typed").await;
+    let shown = chat.terminal.text();
+    let line = shown.lines().find(|line| line.contains("to open")).unwrap();
+    let (_, event) = line.rsplit_once("\r\u{1b}[K").unwrap();
+    assert!(!event.contains("half"), "{shown:?}");
+    lab.call(["breakers", "reset", "model:claude-sonnet-5-5"])
+        .await
+        .expect_code(0);
+    chat.wait_for("to closed").await;
+    chat.wait_for("> half typed").await;
+    chat.enter("!", "An answer.").await;
+    chat.leave().await;
+    assert_eq!(prompts(&lab), ["first", "half typed!"]);
+}
+
 #[tokio::test]
 async fn lines_are_recalled_in_the_next_conversation() {
     let lab = lab([Answer::text("An answer.").forever()]);

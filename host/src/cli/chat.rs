@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use self::command::{Line, parse};
 use self::conversation::Conversation;
 use super::interrupt::{Interrupt, ctrl_c, terminated};
-use super::lines::{Input, Lines, Meanwhile, Prompting};
+use super::lines::{Between, Input, Lines, Prompting};
 use super::live::LiveHost;
 use super::prompt::{self, Purpose};
 use super::session_args::SessionArgs;
@@ -70,7 +70,7 @@ pub async fn chat(cx: &Context, args: ChatArgs) -> Result<u8, CliError> {
     let prompting = Prompting {
         completions: conversation.completions(),
         history: Some(history),
-        meanwhile: Meanwhile::Nothing,
+        between: Between::TypedAhead,
     };
     let mut lines = Lines::open(cx, prompting)?;
     if lines.are_edited() || (cx.stderr.is_terminal() && io::stdin().is_terminal()) {

@@ -19,6 +19,9 @@ const CONFIGURED_ALONE: [&str; 2] = ["config check", "tool list"];
 
 const MODEL: &str = "--model ";
 
+/// What a person must fill in.
+const OPEN: &str = "<VALUE>";
+
 /// What commands in messages have in common. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Commands(Arc<Options>);
@@ -50,6 +53,15 @@ impl Commands {
         let mut options = self.of_sessions();
         options.retain(|option| !option.starts_with(MODEL));
         options.insert(0, format!("{MODEL}{}", in_message(model)));
+    }
+
+    /// Has them leave the value of an option open, because with this one they would fail again.
+    pub fn leave_open(&self, option: &str) {
+        for said in &mut *self.of_sessions() {
+            if said.strip_prefix(option).is_some_and(|value| value.starts_with(' ')) {
+                *said = format!("{option} {OPEN}");
+            }
+        }
     }
 
     /// The text, with the options of its commands. Those that a command has already aren't repeated.
@@ -91,7 +103,7 @@ impl Commands {
         if goes_on {
             options.extend(self.of_sessions().iter().cloned());
         }
-        options.sort_by_key(|option| option.contains("<VALUE>"));
+        options.sort_by_key(|option| option.contains(OPEN));
         options
     }
 
@@ -135,6 +147,12 @@ mod tests {
             assert_eq!(commands.complete(said), completed);
             assert_eq!(commands.complete(completed), completed, "once");
         }
+        commands.leave_open("--budget");
+        commands.leave_open("--mod");
+        assert_eq!(
+            commands.complete("`cofferdam session resume 01`"),
+            "`cofferdam session resume 01 --config 'my st.toml' --model m --system <VALUE> --budget <VALUE>`"
+        );
         // Neither ends the command in the message.
         for word in ["a `touch x`", "two\nlines", &"x".repeat(201)] {
             assert_eq!(in_message(word), "<VALUE>");

@@ -29,7 +29,7 @@ pub enum CliError {
     #[error("{message}")]
     Usage { message: String, hint: String },
     #[error(
-        "there is no API key for `{}`: the environment variable {variable} is not set",
+        "there is no API key for `{}`: the environment variable {variable} is empty or not set",
         format::escape(model)
     )]
     NoApiKey { model: String, variable: String },

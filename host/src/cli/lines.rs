@@ -1,6 +1,6 @@
 //! Lines that a person types at a prompt, or that another program writes to stdin.
 //!
-//! On a terminal, lines can be edited and recalled, Tab completes words, and what is printed meanwhile can appear above the line that
+//! On a terminal, lines can be edited and recalled, Tab completes words, and what is printed meanwhile appears above the line that
 //! is being typed. On one that can't do that, lines that come together were pasted, and are one input. From a pipe, each line is one.
 //!
 //! A line is only read once it is asked for, so that programs that are started between two lines have the terminal as it was.
@@ -63,16 +63,16 @@ pub struct Prompting {
     pub completions: Completions,
     /// Where lines are kept between runs of the program.
     pub history: Option<PathBuf>,
-    pub meanwhile: Meanwhile,
+    pub between: Between,
 }
 
-/// What happens on the terminal beside the line that is typed.
+/// What happens on the terminal between two lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Meanwhile {
-    /// Nothing while a line is typed. Between two lines, what is typed isn't shown and waits for the next line.
-    Nothing,
-    /// Whole lines appear above the prompt. Between two lines, other programs have the terminal.
-    Lines,
+pub enum Between {
+    /// What is typed isn't shown, and waits for the next line.
+    TypedAhead,
+    /// Other programs have the terminal.
+    Programs,
 }
 
 /// The source of lines.
@@ -128,10 +128,10 @@ impl Lines {
         };
         let kept = half_typed.clone();
         cx.typed_ahead.await_lines();
-        let meanwhile = prompting.meanwhile;
+        let between = prompting.between;
         let (terminal, edited) = Terminal::open(cx, prompting)?.unzip();
         // Where the prompt is seen.
-        let has_prompt = terminal.is_none() && meanwhile == Meanwhile::Nothing && cx.stderr.is_terminal();
+        let has_prompt = terminal.is_none() && between == Between::TypedAhead && cx.stderr.is_terminal();
         let cooked = TerminalMode::current().filter(|_| has_prompt);
         // Detached, because a blocked read must not delay the exit of the process.
         std::thread::Builder::new()
@@ -158,7 +158,7 @@ impl Lines {
             })
             .map_err(|source| CliError::Thread { what: "stdin", source })?;
         let mode = terminal.as_ref().map(Terminal::mode).or_else(|| cooked.clone());
-        let collected = mode.filter(|_| meanwhile == Meanwhile::Nothing);
+        let collected = mode.filter(|_| between == Between::TypedAhead);
         if let Some(mode) = &collected {
             // The editor leaves the terminal after each line as it finds it.
             mode.without_echo().restore();
@@ -207,8 +207,14 @@ impl Lines {
             if !self.ask().await {
                 return Ok(Input::End);
             }
+            if let Some(terminal) = &mut self.terminal {
+                terminal.print_above();
+            }
             let input = self.inputs.recv().await;
             self.is_reading = false;
+            if let Some(terminal) = self.terminal.as_mut().filter(|_| self.collected.is_some()) {
+                terminal.print_directly();
+            }
             if let Some(cooked) = &self.cooked {
                 cooked.without_echo().restore();
             }

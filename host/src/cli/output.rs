@@ -126,6 +126,11 @@ impl Sink {
         self.lock().closed
     }
 
+    /// Whether a failure has lost output, and not only a reader that is gone.
+    pub fn has_failed(&self) -> bool {
+        self.lock().failure.is_some()
+    }
+
     /// Whether styles are shown.
     pub const fn colors(&self) -> ColorChoice {
         self.colors

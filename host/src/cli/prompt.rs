@@ -45,20 +45,21 @@ impl Purpose {
     }
 }
 
-/// The prompt of `run`: the words, then the files, then what is piped into stdin. Without words or files, or where a word is
-/// `-`, it waits for stdin whatever that is.
+/// The prompt of `run`: the words and the literal ones, then the files, then what is piped into stdin. Without words or files, or where a
+/// word is `-`, it waits for stdin whatever that is.
 ///
 /// # Errors
 /// There is no prompt, or it is empty, too long or not UTF-8, or a word looks like an option.
-pub async fn read(cx: &Context, words: &[String], files: &[PathBuf]) -> Result<String, CliError> {
+pub async fn read(cx: &Context, words: &[String], literal: &[String], files: &[PathBuf]) -> Result<String, CliError> {
     if let Some(option) = words.iter().find(|word| looks_like_an_option(word)) {
         return Err(CliError::usage(
             format!("there is no option `{option}`"),
-            "`cofferdam run --help` lists the options; if it is meant as part of the prompt, write the prompt in quotes, or pipe it \
+            "`cofferdam run --help` lists the options; if it is meant as part of the prompt, write it behind `--`, or pipe the prompt \
              into `cofferdam run -`",
         ));
     }
-    let (dashes, words): (Vec<&str>, Vec<&str>) = words.iter().map(String::as_str).partition(|word| *word == "-");
+    let (dashes, mut words): (Vec<&str>, Vec<&str>) = words.iter().map(String::as_str).partition(|word| *word == "-");
+    words.extend(literal.iter().map(String::as_str));
     let mut parts: Vec<String> = Vec::new();
     if !words.is_empty() {
         parts.push(words.join(" "));

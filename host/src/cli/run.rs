@@ -25,6 +25,9 @@ pub struct RunArgs {
     /// Its other words
     #[arg(hide = true)]
     words: Vec<String>,
+    /// What is part of it however it looks
+    #[arg(hide = true, last = true)]
+    literal: Vec<String>,
     /// Add this text file to the prompt; may be repeated
     #[arg(long, value_name = "FILE")]
     file: Vec<PathBuf>,
@@ -45,7 +48,7 @@ pub async fn run(cx: &Context, args: RunArgs) -> Result<u8, CliError> {
     let config = args.session.config(cx)?;
     let schema = args.schema.as_deref().map(read_schema).transpose()?;
     let words: Vec<String> = args.prompt.into_iter().chain(args.words).collect();
-    let prompt = prompt::read(cx, &words, &args.file).await?;
+    let prompt = prompt::read(cx, &words, &args.literal, &args.file).await?;
     let mut attachments = Vec::new();
     for path in &args.attach {
         match attach::read(path, &attachments)? {

@@ -74,6 +74,12 @@ impl SettingNames {
             for (setting, named) in &self.names {
                 *hint = hint.replace(setting, named);
             }
+            // What is to be changed isn't repeated as it was.
+            for (option, _) in OPTIONS {
+                if hint.contains(&format!("`{option}`")) {
+                    self.commands.leave_open(option);
+                }
+            }
             *hint = self.commands.complete(hint).into_owned();
         }
     }

@@ -21,7 +21,7 @@ use self::command::Command;
 use self::project::{Project, describe};
 use super::grants::GrantArgs;
 use super::interrupt::{ctrl_c, terminated};
-use super::lines::{Input, Lines, Meanwhile, Prompting};
+use super::lines::{Between, Input, Lines, Prompting};
 use super::tool_call::{self, Calls};
 use super::watch::Files;
 use super::{CliError, Context, Output, config_in_code, mcp, mcp_config, tool};
@@ -148,7 +148,7 @@ async fn prompt(cx: &Context, project: &Project<'_>, calls: &Calls) -> Result<()
     let prompting = Prompting {
         completions: project.completions(),
         history: None,
-        meanwhile: Meanwhile::Lines,
+        between: Between::Programs,
     };
     let mut lines = Lines::open(cx, prompting)?;
     loop {

@@ -76,7 +76,11 @@ impl Grants {
     pub fn in_words(&self) -> Vec<String> {
         let names = |what: &str, names: Vec<&str>| (!names.is_empty()).then(|| format!("{what} {}", names.join(", ")));
         let http = self.http.iter().map(|grant| format!("HTTP {grant}"));
-        let files = self.files.iter().map(|folder| format!("folder {folder}"));
+        // By the name that a person knows, and by that in the call's input.
+        let files = self.files.iter().map(|grant| {
+            let FolderGrant { folder, at, .. } = grant;
+            format!("folder {}, {}, as {at}", folder.display(), grant.may())
+        });
         let keyvalue = self.keyvalue.then(|| "its own stored data".to_owned());
         let config = names("settings", self.config.keys().map(String::as_str).collect());
         let environment = names("variables", self.environment.keys().map(String::as_str).collect());
@@ -85,5 +89,33 @@ impl Grants {
             .chain(config)
             .chain(environment)
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_reads_which_folder_is_reached() {
+        let files =
+            [("/home/ann/in", "/in", false), ("/home/ann/out", "/", true)].map(|(folder, at, write)| FolderGrant {
+                folder: folder.into(),
+                at: at.to_owned(),
+                write,
+            });
+        let grants = Grants {
+            files: files.into(),
+            keyvalue: true,
+            ..Grants::default()
+        };
+        assert_eq!(
+            grants.in_words(),
+            [
+                "folder /home/ann/in, read, as /in",
+                "folder /home/ann/out, read and write, as /",
+                "its own stored data"
+            ]
+        );
     }
 }

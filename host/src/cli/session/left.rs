@@ -12,7 +12,13 @@ pub fn note_left(cx: &Context, session: &Session, report: &RunReport) {
     if !session.is_kept() || report.unsaved.is_some() || report.outcome == Ending::AwaitingApproval {
         return;
     }
-    let resume = format!("`cofferdam session resume {}`", short(session.id()));
+    let id = short(session.id());
+    if cx.stdout.has_failed() && !report.answer.is_empty() {
+        cx.note(&format!(
+            "The answer that can't be written is kept: `cofferdam session show {id}` shows it."
+        ));
+    }
+    let resume = format!("`cofferdam session resume {id}`");
     let what = match session.unanswered() {
         _ if session.unfinished().is_some() => format!("The run has not ended: {resume} goes on with it."),
         Some(_) if session.drafted().is_some() => format!("The prompt after it was not sent yet: {resume} sends it."),
@@ -25,9 +31,8 @@ pub fn note_left(cx: &Context, session: &Session, report: &RunReport) {
             format!("{what} {are} not part of the session: there was no answer. {resume} sends it again{with}.")
         }
         None if session.ends_with_calls() => format!(
-            "The prompt and the calls of tools stay in the session, without an answer. `cofferdam run --session {} 'go on'` goes on from \
-             there.",
-            short(session.id())
+            "The prompt and the calls of tools stay in the session, without an answer. `cofferdam run --session {id} 'go on'` goes on from \
+             there."
         ),
         None => return,
     };

@@ -17,6 +17,11 @@ pub struct FolderGrant {
 }
 
 impl FolderGrant {
+    /// What the guest can do there, in words.
+    pub const fn may(&self) -> &'static str {
+        if self.write { "read and write" } else { "read" }
+    }
+
     /// Why a guest can't use `at` as a path, if so.
     pub fn problem_of(at: &str) -> Option<&'static str> {
         let plain = |part: &str| !part.is_empty() && !matches!(part, "." | "..");
@@ -55,8 +60,7 @@ pub(in crate::sandbox) struct Folder {
 
 impl std::fmt::Display for FolderGrant {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let may = if self.write { "read and write" } else { "read" };
-        write!(f, "{may} {}", self.at)
+        write!(f, "{} {}", self.may(), self.at)
     }
 }
 
