@@ -256,6 +256,8 @@ fn a_running_process_charges_a_dead_one_at_its_next_reservation() {
             .unwrap();
     };
 
+    // While it is alone, as far as it knows.
+    reserve();
     let (mut holder, held) = start(&path, "hold");
     assert!(held.take_while(|line| line != "holding").count() > 0);
     reserve();
