@@ -141,13 +141,10 @@ impl Balances {
     pub(super) fn write(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         for (key, balance) in self.windows.iter_mut().filter(|(_, balance)| balance.is_changed) {
             let Totals { spent, reserved } = balance.own;
-            let row = params![key.scope.name(), key.tenant, key.period, spent, reserved];
-            // Nearly always it is there already, and to write over it takes less than to replace it.
-            let update = "UPDATE totals SET spent = ?4, reserved = ?5 WHERE scope = ?1 AND tenant = ?2 AND period = ?3";
-            if connection.run(update, row)? == 0 {
-                let insert = "INSERT INTO totals (scope, tenant, period, spent, reserved) VALUES (?1, ?2, ?3, ?4, ?5)";
-                connection.run(insert, row)?;
-            }
+            connection.run(
+                "INSERT OR REPLACE INTO totals (scope, tenant, period, spent, reserved) VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![key.scope.name(), key.tenant, key.period, spent, reserved],
+            )?;
             balance.is_changed = false;
         }
         Ok(())
