@@ -34,17 +34,29 @@ pub(super) struct Balances {
     /// Only windows of this day are here, because what is booked for a later day counts in them too.
     day: String,
     windows: HashMap<Key, Balance>,
+    /// The windows that differ from their rows.
+    changed: Vec<Key>,
     /// By tenant.
     overrides: HashMap<String, Overrides>,
     /// Whether no other process has an open reservation.
     is_alone: bool,
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     scope: Scope,
     tenant: String,
     period: String,
+}
+
+impl Key {
+    fn of(window: &Window<'_>) -> Self {
+        Self {
+            scope: window.scope,
+            tenant: window.tenant.to_owned(),
+            period: window.period.to_owned(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -107,7 +119,9 @@ impl Balances {
                 spent: replaced(balance.own.spent, before.spent, after.spent),
                 reserved: replaced(balance.own.reserved, before.reserved, after.reserved),
             };
-            balance.is_changed = true;
+            if !std::mem::replace(&mut balance.is_changed, true) {
+                self.changed.push(Key::of(&scope.window(attribution)));
+            }
         }
         Ok(())
     }
@@ -139,7 +153,11 @@ impl Balances {
 
     /// Before the rows are read otherwise, and before the end of a transaction or a savepoint: writes what was changed.
     pub(super) fn write(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        for (key, balance) in self.windows.iter_mut().filter(|(_, balance)| balance.is_changed) {
+        // Not all that are kept: these are thousands.
+        for key in &self.changed {
+            let Some(balance) = self.windows.get_mut(key) else {
+                continue;
+            };
             let Totals { spent, reserved } = balance.own;
             connection.run(
                 "INSERT OR REPLACE INTO totals (scope, tenant, period, spent, reserved) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -147,6 +165,7 @@ impl Balances {
             )?;
             balance.is_changed = false;
         }
+        self.changed.clear();
         Ok(())
     }
 
@@ -162,12 +181,7 @@ impl Balances {
             attribution.day.clone_into(&mut self.day);
         }
         let window = scope.window(attribution);
-        let key = Key {
-            scope,
-            tenant: window.tenant.to_owned(),
-            period: window.period.to_owned(),
-        };
-        Ok(match self.windows.entry(key) {
+        Ok(match self.windows.entry(Key::of(&window)) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(unknown) => unknown.insert(read(connection, &window)?),
         })
