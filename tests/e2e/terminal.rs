@@ -96,6 +96,40 @@ async fn lines_can_be_edited_and_recalled() {
     assert_eq!(prompts(&lab), ["say oner", "say oner!"]);
 }
 
+#[tokio::test]
+async fn in_a_prompt_that_is_taller_than_the_window_the_cursor_stands_at_its_words() {
+    const HOME: &str = "\u{1b}[H";
+    let lab = lab([Answer::text("An answer.").forever()]);
+    let mut chat = Chat::start(&lab).await;
+    let pasted: Vec<String> = (1..=40).map(|row| format!("row {row}")).collect();
+    let pasted = pasted.join("\n");
+    chat.terminal.type_keys(&format!("\u{1b}[200~{pasted}\u{1b}[201~"));
+    // 24 rows are in the window.
+    for (keys, times, row, last) in [
+        ("", 0, "row 40", "row 40"),
+        (UP, 23, "row 17", "row 40"),
+        (UP, 1, "row 16", "row 39"),
+        (UP, 15, "> row 1", "row 24"),
+        (HOME, 1, "> row 1", "row 24"),
+        ("TOP ", 1, "> TOP row 1", "row 24"),
+        (DOWN, 2, "row 3", "row 26"),
+        ("!", 1, "row 3!", "row 26"),
+        (DOWN, 20, "row 23", "row 40"),
+        (DOWN, 17, "row 40", "row 40"),
+        ("\u{7f}", 1, "row 0", "row 0"),
+    ] {
+        chat.terminal.type_keys(&keys.repeat(times));
+        let rows = chat.terminal.wait_for_cursor_in(row).await;
+        assert_eq!(rows.iter().rfind(|row| !row.is_empty()).unwrap(), last, "{rows:#?}");
+    }
+    chat.enter("", "An answer.").await;
+    chat.leave().await;
+    let sent = format!("TOP {pasted}")
+        .replace("row 3\n", "row 3!\n")
+        .replace("row 40", "row 0");
+    assert_eq!(prompts(&lab), [sent]);
+}
+
 /// What another process does is said above the line that is typed, which isn't torn.
 #[tokio::test]
 async fn an_event_appears_above_the_line_that_is_typed() {
@@ -149,6 +183,11 @@ async fn lines_are_recalled_in_the_next_conversation() {
     std::fs::remove_file(&file).unwrap();
     std::fs::create_dir(&file).unwrap();
     let mut chat = Chat::start(&lab).await;
+    assert!(
+        chat.terminal
+            .text()
+            .contains("chat-history can't be used: it isn't a regular file.")
+    );
     chat.enter("still here", "An answer.").await;
     chat.terminal.type_keys(UP);
     chat.wait_for("> still here").await;

@@ -11,9 +11,12 @@ use tokio::sync::watch;
 
 use crate::ANSWER_TIMEOUT;
 
+const ROWS: u16 = 24;
+
 /// A pseudoterminal, and what was shown on it.
 #[derive(Debug)]
 pub struct Terminal {
+    columns: u16,
     /// The program's side.
     program: File,
     keyboard: File,
@@ -30,7 +33,7 @@ impl Terminal {
     /// A terminal with this many columns.
     pub fn of_width(columns: u16) -> Self {
         let size = nix::pty::Winsize {
-            ws_row: 24,
+            ws_row: ROWS,
             ws_col: columns,
             ws_xpixel: 0,
             ws_ypixel: 0,
@@ -47,6 +50,7 @@ impl Terminal {
             }
         });
         Self {
+            columns,
             program: pair.slave.into(),
             keyboard,
             screen,
@@ -119,6 +123,22 @@ impl Terminal {
     /// All that was shown until now.
     pub fn text(&self) -> String {
         self.screen.borrow().clone()
+    }
+
+    /// Waits until the cursor stands in a row with this text, as a person sees the screen. Returns the rows from there on.
+    pub async fn wait_for_cursor_in(&mut self, row: &str) -> Vec<String> {
+        let columns = self.columns;
+        let rows_at_cursor = |text: &str| {
+            let mut parser = vt100::Parser::new(ROWS, columns, 0);
+            parser.process(text.as_bytes());
+            let (at, _) = parser.screen().cursor_position();
+            parser.screen().rows(0, columns).skip(at.into()).collect::<Vec<_>>()
+        };
+        let is_there = |text: &String| rows_at_cursor(text).first().is_some_and(|shown| shown == row);
+        let _ = tokio::time::timeout(ANSWER_TIMEOUT, self.screen.wait_for(is_there)).await;
+        let rows = rows_at_cursor(&self.text());
+        assert_eq!(rows[0], row, "{rows:#?}");
+        rows
     }
 
     /// Whether it echoes and has signals, as shells leave it.

@@ -13,6 +13,7 @@ mod paste;
 mod recall;
 mod terminal;
 mod typed;
+mod window;
 
 use std::io::{self, BufRead, IsTerminal};
 use std::path::PathBuf;
@@ -31,7 +32,7 @@ pub use self::typed::TypedAhead;
 use super::interrupt::stop_until_continued;
 use super::output::Sink;
 use super::prompt::{self, Purpose};
-use super::{CliError, Context, error};
+use super::{CliError, Context, error, format};
 
 const PROMPT: &str = "> ";
 
@@ -127,6 +128,15 @@ impl Lines {
             history: prompting.history.clone().map(HistoryFile::new),
         };
         let kept = half_typed.clone();
+        if io::stdin().is_terminal()
+            && let Some(history) = &half_typed.history
+            && let Some(problem) = history.problem()
+        {
+            cx.note(&format!(
+                "Lines aren't kept for the next time, because {} can't be used: {problem}.",
+                format::escape(&history.path().display().to_string())
+            ));
+        }
         cx.typed_ahead.await_lines();
         let between = prompting.between;
         let (terminal, edited) = Terminal::open(cx, prompting)?.unzip();

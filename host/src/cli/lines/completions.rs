@@ -1,15 +1,17 @@
-//! What Tab completes.
+//! What Tab completes, and what else the editor asks for while a line is typed.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustyline::Helper;
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
-use rustyline::highlight::Highlighter;
+use rustyline::highlight::{CmdKind, Highlighter};
 use rustyline::hint::Hinter;
 use rustyline::validate::Validator;
 
 use super::recall::Edits;
+use super::window::Window;
 use crate::cli::attach;
 
 /// The lines that can be typed, of which Tab completes a word at a time. Clones share them.
@@ -89,7 +91,18 @@ impl Hinter for Completions {
     }
 }
 
-impl Highlighter for Completions {}
+impl Highlighter for Completions {
+    fn highlight<'l>(&self, line: &'l str, position: usize) -> Cow<'l, str> {
+        let beginning = Window::now().and_then(|window| window.beginning(line, position));
+        Cow::Borrowed(beginning.unwrap_or(line))
+    }
+
+    /// Whether the line is printed again although only the cursor moves.
+    fn highlight_char(&self, line: &str, position: usize, _: CmdKind) -> bool {
+        Window::now().is_some_and(|window| window.beginning(line, position).is_some())
+    }
+}
+
 impl Validator for Completions {}
 impl Helper for Completions {}
 

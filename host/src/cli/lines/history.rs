@@ -1,6 +1,6 @@
 //! The lines of earlier runs, in a file that only its owner can read.
 //!
-//! Whatever is wrong with the file, lines are still read, so its errors are logged and nothing else.
+//! Whatever is wrong with the file, lines are still read. At the beginning a person reads of it; later errors are logged.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -24,6 +24,19 @@ pub struct HistoryFile {
 impl HistoryFile {
     pub const fn new(path: PathBuf) -> Self {
         Self { path }
+    }
+
+    /// Why the file can't be used, as far as that is known without writing to it.
+    pub fn problem(&self) -> Option<io::Error> {
+        let usable = check_regular(&self.path).and_then(|()| {
+            let opened = OpenOptions::new().read(true).append(true).open(&self.path);
+            opened.map(drop)
+        });
+        usable.err().filter(|error| error.kind() != io::ErrorKind::NotFound)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The lines of earlier runs, oldest first.

@@ -10,7 +10,7 @@ use rustix::termios::{
     InputModes, LocalModes, OptionalActions, QueueSelector, SpecialCodeIndex, Termios, tcflush, tcgetattr, tcgetpgrp,
     tcsetattr,
 };
-use rustyline::{Behavior, CompletionType, Editor, ExternalPrinter};
+use rustyline::{Behavior, ColorMode, CompletionType, Editor, ExternalPrinter};
 
 use super::keys::{self, KeyState};
 use super::paste::Paste;
@@ -139,6 +139,8 @@ impl Terminal {
         let config = rustyline::Config::builder()
             .completion_type(CompletionType::List)
             .behavior(behavior)
+            // It isn't for colours: what is printed of a line depends on the window.
+            .color_mode(ColorMode::Forced)
             .build();
         let history = Recalled::new(&config, prompting.completions.edits().clone());
         let Ok(mut editor) = Editor::with_history(config, history) else {

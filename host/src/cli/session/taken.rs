@@ -103,8 +103,8 @@ pub async fn open_or_create(cx: &Context, live: &LiveHost, id: &str) -> Result<S
     }
 }
 
-/// Whether it is, or begins like, an id that this program can have generated until now. Nobody chooses such a name for a new session, so
-/// it is one that was mistyped or that is deleted.
+/// Whether it is, or begins like, an id that this program can have generated until now, with its dashes or without. Nobody chooses such
+/// a name for a new session, so it is one that was mistyped or that is deleted.
 fn looks_generated(id: &str, now: Timestamp) -> bool {
     /// UUIDs of version 7, which begin with the time in milliseconds.
     const FORM: &str = "xxxxxxxx-xxxx-7xxx-xxxx-xxxxxxxxxxxx";
@@ -114,17 +114,19 @@ fn looks_generated(id: &str, now: Timestamp) -> bool {
     const FIRST: i64 = 0x018c_c251;
     /// Fewer can be anything.
     const LEAST: usize = 4;
-    let fits = |(character, form): (char, char)| match form {
-        'x' => character.is_ascii_hexdigit(),
-        _ => character == form,
+    let has_form = |form: &str| {
+        let fits = |(character, form): (char, char)| match form {
+            'x' => character.is_ascii_hexdigit(),
+            _ => character == form,
+        };
+        id.len() <= form.len() && id.chars().zip(form.chars()).all(fits)
     };
-    let has_form = id.len() <= FORM.len() && id.chars().zip(FORM.chars()).all(fits);
     let newest = now.as_millisecond() / UNIT_MS;
     let digits = id.len().min(8);
     let unit = 4 * (8 - digits);
     let time = id.get(..digits).and_then(|time| i64::from_str_radix(time, 16).ok());
     let is_past = |time| (FIRST >> unit..=newest >> unit).contains(&time);
-    has_form && digits >= LEAST && time.is_some_and(is_past)
+    digits >= LEAST && time.is_some_and(is_past) && (has_form(FORM) || has_form(&FORM.replace('-', "")))
 }
 
 /// The newest session of the configured tenant that nobody drives.
@@ -189,6 +191,8 @@ mod tests {
             "0199aaaa-",
             "01a22c3",
             "01a2",
+            "01a22c37d4f7",
+            "01a22c37d4f7768dbc0cf53debca8612",
         ] {
             assert!(looks_generated(id, now), "{id}");
         }
@@ -206,7 +210,7 @@ mod tests {
             "01a22c37-d4f7-468d-bc0c-f53debca8612",
             "01a22c37-d4f7-768d-bc0c-f53debca8612-b",
             "01b00000-0000",
-            "01a22c37d4f7",
+            "01a22c37d4f7468d",
             "",
             "zürich-1",
         ] {
