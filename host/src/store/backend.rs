@@ -248,9 +248,6 @@ pub(crate) trait Backend: fmt::Debug + Send {
     /// Applies all works in one commit, in this order, and says for each how it went. When it returns, what succeeded is durable.
     fn commit(&mut self, works: &[Work<'_>]) -> Vec<Result<Worked, StoreError>>;
 
-    /// Whether nothing here waits for a disk or for another process.
-    fn is_in_memory(&self) -> bool;
-
     /// Opens the same rows for somebody who reads for long, beside the commits. A read there sees every commit that was made before it.
     /// `None` if the rows can't be opened a second time: then they are read here.
     fn open_reader(&self) -> Option<Box<dyn Backend>>;

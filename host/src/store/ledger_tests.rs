@@ -350,7 +350,7 @@ async fn what_could_not_be_booked_yet_counts_already() {
     other.execute_batch("COMMIT").unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+#[tokio::test]
 async fn a_settlement_goes_ahead_of_those_who_ask_for_money() {
     let store = Store::in_memory().unwrap();
     let ledger = store.ledger();

@@ -8,12 +8,11 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use tokio::task::{spawn_blocking, yield_now};
 
 use super::backend::Worked;
 use super::reports::Reports;
@@ -112,8 +111,6 @@ pub(super) struct Inner {
     /// Declared before the backend, whose connection must be the last to close.
     pub(super) reports: Reports,
     backend: Mutex<Box<dyn Backend>>,
-    /// Whether nothing that the backend does waits for a disk or for another process.
-    is_in_memory: bool,
     queue: Mutex<Queue>,
     freed: Arc<Notify>,
     /// How many commits were made.
@@ -180,7 +177,6 @@ impl Inner {
     pub(super) fn new(backend: Box<dyn Backend>) -> Self {
         Self {
             reports: Reports::default(),
-            is_in_memory: backend.is_in_memory(),
             backend: Mutex::new(backend),
             queue: Mutex::default(),
             freed: Arc::default(),
@@ -266,16 +262,11 @@ impl Inner {
         let Ok(runtime) = Handle::try_current() else { return };
         queue.is_led = true;
         drop(queue);
-        let lead = Lead {
+        let mut lead = Lead {
             inner: Arc::clone(self),
             is_finished: false,
         };
-        if self.is_in_memory {
-            // Two threads that wake each other would take longer than the commit.
-            runtime.spawn(lead.work_off_here());
-        } else {
-            runtime.spawn_blocking(move || lead.work_off());
-        }
+        runtime.spawn_blocking(move || lead.work_off());
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -287,17 +278,9 @@ impl Inner {
         self.backend.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The same, unless somebody else has it.
-    fn free_backend(&self) -> Option<MutexGuard<'_, Box<dyn Backend>>> {
-        match self.backend.try_lock() {
-            Ok(backend) => Some(backend),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
-    }
-
     /// Makes one commit of what waits. Returns whether something must be tried again.
-    fn work(&self, batch: Batch, mut backend: MutexGuard<'_, Box<dyn Backend>>) -> bool {
+    fn work(&self, batch: Batch) -> bool {
+        let mut backend = self.backend();
         let Batch {
             closings,
             commits,
@@ -368,7 +351,7 @@ impl Inner {
     /// Tries once what was refused.
     fn retry(&self) {
         let batch = self.queue().take_refused();
-        self.work(batch, self.backend());
+        self.work(batch);
     }
 
     /// Has the refused closings tried again in the background.
@@ -391,7 +374,7 @@ impl Drop for Inner {
         while let Some(mut batch) = self.next_batch() {
             batch.commits.retain(|commit| !commit.asks_for_money);
             batch.reads.clear();
-            self.work(batch, self.backend());
+            self.work(batch);
         }
         self.retry();
     }
@@ -404,45 +387,15 @@ struct Lead {
 }
 
 impl Lead {
-    /// On a thread that may wait.
-    fn work_off(mut self) {
-        while let Some(batch) = self.next_batch() {
-            self.work(batch, self.inner.backend());
-        }
-    }
-
-    /// On a thread of the runtime, between its tasks, as long as nobody else has the backend, such as a report that takes long.
-    async fn work_off_here(mut self) {
-        while let Some(is_over) = self.try_once() {
-            if is_over {
-                return;
+    fn work_off(&mut self) {
+        while let Some(mut batch) = self.next_batch() {
+            let reports = std::mem::take(&mut batch.reports);
+            if self.inner.work(batch) {
+                self.inner.retry_in_background();
             }
-            yield_now().await;
-        }
-        spawn_blocking(move || self.work_off());
-    }
-
-    /// Makes one commit and returns whether nobody waits any more. `None`: somebody else has the backend.
-    fn try_once(&mut self) -> Option<bool> {
-        let inner = Arc::clone(&self.inner);
-        let backend = inner.free_backend()?;
-        let Some(batch) = self.next_batch() else {
-            return Some(true);
-        };
-        self.work(batch, backend);
-        let mut queue = inner.queue();
-        queue.is_led = !queue.waiting.is_empty();
-        self.is_finished = !queue.is_led;
-        Some(self.is_finished)
-    }
-
-    fn work(&self, mut batch: Batch, backend: MutexGuard<'_, Box<dyn Backend>>) {
-        let reports = std::mem::take(&mut batch.reports);
-        if self.inner.work(batch, backend) {
-            self.inner.retry_in_background();
-        }
-        for report in reports {
-            self.inner.report(report);
+            for report in reports {
+                self.inner.report(report);
+            }
         }
     }
 
@@ -481,7 +434,7 @@ impl Retry {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(MAX_PAUSE);
             let Some(inner) = self.inner.upgrade() else { return };
-            let retried = spawn_blocking(move || {
+            let retried = tokio::task::spawn_blocking(move || {
                 inner.retry();
                 let mut queue = inner.queue();
                 queue.is_retried = queue.has_refused();

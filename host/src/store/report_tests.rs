@@ -9,7 +9,6 @@ use super::file_tests::request;
 use super::*;
 use crate::ledger::{SpendingBy, SpendingFilter};
 use crate::money::NanoUsd;
-use crate::session::SessionInfo;
 
 fn open(folder: &Path) -> Store {
     Store::open(&folder.join("ledger.db"), Durability::ProcessCrash).unwrap()
@@ -41,15 +40,15 @@ async fn a_report_sees_all_that_was_committed_before() {
     assert_reports_follow_commits(&Store::in_memory().unwrap()).await;
 }
 
-/// Begins a report that ends with the sender's message.
-async fn begin_report(
-    store: &Store,
-) -> (
-    tokio::task::JoinHandle<Result<Vec<SessionInfo>, StoreError>>,
-    mpsc::Sender<()>,
-) {
+#[tokio::test]
+async fn a_report_that_takes_long_holds_no_commit_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let ledger = store.ledger();
+    let reservation = ledger.reserve(request()).await.unwrap();
+
     let (begun, begins) = oneshot::channel();
-    let (go_on, goes_on) = mpsc::channel();
+    let (go_on, goes_on) = mpsc::channel::<()>();
     let reading = store.clone();
     let report = tokio::spawn(async move {
         reading
@@ -66,17 +65,6 @@ async fn begin_report(
             .await
     });
     begins.await.unwrap();
-    (report, go_on)
-}
-
-#[tokio::test]
-async fn a_report_that_takes_long_holds_no_commit_up() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
-    let ledger = store.ledger();
-    let reservation = ledger.reserve(request()).await.unwrap();
-
-    let (report, go_on) = begin_report(&store).await;
     let limit = Duration::from_secs(30);
     let second = tokio::time::timeout(limit, ledger.reserve(request())).await;
     let second = second.expect("a reservation waits for a report").unwrap();
@@ -85,35 +73,6 @@ async fn a_report_that_takes_long_holds_no_commit_up() {
     go_on.send(()).unwrap();
     assert_eq!(report.await.unwrap().unwrap().len(), 0);
     drop((reservation, second));
-}
-
-/// The thread that works on the database for a read.
-async fn thread_of(store: &Store) -> std::thread::ThreadId {
-    store.read(|_| Ok(std::thread::current().id())).await.unwrap()
-}
-
-/// Nothing there waits for a disk, and to wake another thread would take longer than the commit.
-#[tokio::test]
-async fn only_a_store_in_memory_works_between_the_tasks_of_the_runtime() {
-    let folder = tempfile::tempdir().unwrap();
-    let here = std::thread::current().id();
-    let in_memory = Store::in_memory().unwrap();
-    assert_eq!(thread_of(&in_memory).await, here);
-    assert_ne!(thread_of(&open(folder.path())).await, here);
-
-    // What has to wait for somebody else doesn't make the tasks of this thread wait.
-    let (report, go_on) = begin_report(&in_memory).await;
-    let waiting = in_memory.clone();
-    let waits = tokio::spawn(async move { thread_of(&waiting).await });
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    assert!(!waits.is_finished());
-    go_on.send(()).unwrap();
-    assert_ne!(waits.await.unwrap(), here);
-    report.await.unwrap().unwrap();
-    // The other thread gives it back a moment after its answer.
-    while thread_of(&in_memory).await != here {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
 }
 
 #[tokio::test]

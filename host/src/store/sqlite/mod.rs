@@ -407,10 +407,6 @@ impl Backend for Sqlite {
             .unwrap_or_else(|error| works.iter().map(|_| Err(error.clone().into())).collect())
     }
 
-    fn is_in_memory(&self) -> bool {
-        self.witness.is_none()
-    }
-
     fn open_reader(&self) -> Option<Box<dyn Backend>> {
         // Who can't write has no commits to hold up.
         self.checkpoints.as_ref()?;
