@@ -125,20 +125,23 @@ impl Terminal {
         self.screen.borrow().clone()
     }
 
-    /// Waits until the cursor stands in a row with this text, as a person sees the screen. Returns the rows from there on.
-    pub async fn wait_for_cursor_in(&mut self, row: &str) -> Vec<String> {
+    /// Waits until a person sees the cursor in a row with this text, and that text in the last row that isn't empty.
+    pub async fn wait_for_cursor(&mut self, row: &str, last: &str) {
         let columns = self.columns;
         let rows_at_cursor = |text: &str| {
             let mut parser = vt100::Parser::new(ROWS, columns, 0);
             parser.process(text.as_bytes());
             let (at, _) = parser.screen().cursor_position();
-            parser.screen().rows(0, columns).skip(at.into()).collect::<Vec<_>>()
+            let rows = parser.screen().rows(0, columns).skip(at.into());
+            rows.filter(|row| !row.is_empty()).collect::<Vec<_>>()
         };
-        let is_there = |text: &String| rows_at_cursor(text).first().is_some_and(|shown| shown == row);
+        let is_there = |text: &String| {
+            let rows = rows_at_cursor(text);
+            rows.first().is_some_and(|first| first == row) && rows.last().is_some_and(|shown| shown == last)
+        };
         let _ = tokio::time::timeout(ANSWER_TIMEOUT, self.screen.wait_for(is_there)).await;
-        let rows = rows_at_cursor(&self.text());
-        assert_eq!(rows[0], row, "{rows:#?}");
-        rows
+        let text = self.text();
+        assert!(is_there(&text), "{row}, {last}: {:#?}", rows_at_cursor(&text));
     }
 
     /// Whether it echoes and has signals, as shells leave it.

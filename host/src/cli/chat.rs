@@ -158,16 +158,12 @@ async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut
         };
         was_interrupted = false;
         let parsed = parse(&line);
-        // An empty line between two prompts means nothing.
-        let changes_something = matches!(
-            parsed,
-            Ok(Line::Clear | Line::Model(Some(_)) | Line::Attach(Some(_)) | Line::Detach(_))
-        );
+        let prepares = parsed.as_ref().is_ok_and(Line::prepares);
         // What follows such a line in a pipe was written as if it had worked.
         let ends_if_it_fails = match parsed {
             Ok(Line::Attach(Some(_))) => !is_typed,
-            Ok(Line::Model(Some(_)) | Line::Detach(_)) | Err(_) => is_script,
-            _ => false,
+            Ok(_) => is_script && prepares,
+            Err(_) => is_script,
         };
         let done = match parsed {
             Ok(Line::Prompt(_)) if has_failed && is_script => {
@@ -237,7 +233,7 @@ async fn converse(cx: &Context, conversation: &mut Conversation<'_>, lines: &mut
             Ok(Line::Budget) => conversation.show_budget().await,
             Err(mistake) => Err(CliError::usage(mistake.message, mistake.hint)),
         };
-        has_failed &= !(changes_something && done.is_ok());
+        has_failed &= !(prepares && done.is_ok());
         if let Err(error) = done {
             cx.report_error(&error);
             if ends_if_it_fails {

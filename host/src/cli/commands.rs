@@ -20,7 +20,7 @@ const CONFIGURED_ALONE: [&str; 2] = ["config check", "tool list"];
 const MODEL: &str = "--model ";
 
 /// What a person must fill in.
-const OPEN: &str = "<VALUE>";
+pub const OPEN: &str = "<VALUE>";
 
 /// What commands in messages have in common. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +32,8 @@ struct Options {
     config: Option<String>,
     /// What goes on with a session of this one needs more, each with its value.
     of_sessions: Mutex<Vec<String>>,
+    /// The options whose value is left open.
+    open: Mutex<Vec<&'static str>>,
 }
 
 impl Commands {
@@ -40,6 +42,7 @@ impl Commands {
         Self(Arc::new(Options {
             config,
             of_sessions: Mutex::default(),
+            open: Mutex::default(),
         }))
     }
 
@@ -55,13 +58,9 @@ impl Commands {
         options.insert(0, format!("{MODEL}{}", in_message(model)));
     }
 
-    /// Has them leave the value of an option open, because with this one they would fail again.
-    pub fn leave_open(&self, option: &str) {
-        for said in &mut *self.of_sessions() {
-            if said.strip_prefix(option).is_some_and(|value| value.starts_with(' ')) {
-                *said = format!("{option} {OPEN}");
-            }
-        }
+    /// Has them leave the values of these options open: with those of now, what has just failed would fail again.
+    pub fn leave_open(&self, options: Vec<&'static str>) {
+        *self.open() = options;
     }
 
     /// The text, with the options of its commands. Those that a command has already aren't repeated.
@@ -101,10 +100,19 @@ impl Commands {
         let config = self.0.config.iter().filter(|_| is_configured && !is_mentioned).cloned();
         let mut options: Vec<String> = config.collect();
         if goes_on {
-            options.extend(self.of_sessions().iter().cloned());
+            let open = self.open();
+            options.extend(self.of_sessions().iter().map(|said| {
+                let is_of = |option: &&&str| said.strip_prefix(**option).is_some_and(|value| value.starts_with(' '));
+                let open = open.iter().find(is_of);
+                open.map_or_else(|| said.clone(), |option| format!("{option} {OPEN}"))
+            }));
         }
         options.sort_by_key(|option| option.contains(OPEN));
         options
+    }
+
+    fn open(&self) -> MutexGuard<'_, Vec<&'static str>> {
+        self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn of_sessions(&self) -> MutexGuard<'_, Vec<String>> {
@@ -147,12 +155,14 @@ mod tests {
             assert_eq!(commands.complete(said), completed);
             assert_eq!(commands.complete(completed), completed, "once");
         }
-        commands.leave_open("--budget");
-        commands.leave_open("--mod");
-        assert_eq!(
-            commands.complete("`cofferdam session resume 01`"),
-            "`cofferdam session resume 01 --config 'my st.toml' --model m --system <VALUE> --budget <VALUE>`"
-        );
+        for (open, completed) in [
+            (vec!["--budget", "--mod"], "--model m --system <VALUE> --budget <VALUE>"),
+            (vec![], "--model m --budget 1 --system <VALUE>"),
+        ] {
+            commands.leave_open(open);
+            let completed = format!("`cofferdam session resume 01 --config 'my st.toml' {completed}`");
+            assert_eq!(commands.complete("`cofferdam session resume 01`"), completed);
+        }
         // Neither ends the command in the message.
         for word in ["a `touch x`", "two\nlines", &"x".repeat(201)] {
             assert_eq!(in_message(word), "<VALUE>");

@@ -5,6 +5,7 @@ use std::path::Path;
 use clap::Args;
 
 use super::CliError;
+use super::commands::OPEN;
 use crate::config::{Arguments, Granted};
 use crate::tools::ComponentSource;
 
@@ -143,7 +144,7 @@ impl GrantArgs {
             .collect();
         for (option, values) in [("--env", &unset), ("--set", &self.set)] {
             for name in values.iter().filter_map(|value| value.split('=').next()) {
-                words.push(format!("{option} {}=<VALUE>", in_message(name)));
+                words.push(format!("{option} {}={OPEN}", in_message(name)));
             }
         }
         words.join(" ")
@@ -157,7 +158,7 @@ const MAX_WORD_BYTES: usize = 200;
 /// for a person to fill in: a shell refuses the placeholder.
 pub fn in_message(word: &str) -> String {
     match word.len() > MAX_WORD_BYTES || word.contains(|character: char| character == '`' || character.is_control()) {
-        true => "<VALUE>".to_owned(),
+        true => OPEN.to_owned(),
         false => quoted(word),
     }
 }

@@ -1,7 +1,7 @@
 //! Lines that a person types at a prompt, or that another program writes to stdin.
 //!
-//! On a terminal, lines can be edited and recalled, Tab completes words, and what is printed meanwhile appears above the line that
-//! is being typed. On one that can't do that, lines that come together were pasted, and are one input. From a pipe, each line is one.
+//! On a terminal, lines can be edited and recalled, Tab completes words, and what is printed meanwhile doesn't tear the line that is
+//! being typed. On one that can't do that, lines that come together were pasted, and are one input. From a pipe, each line is one.
 //!
 //! A line is only read once it is asked for, so that programs that are started between two lines have the terminal as it was.
 
@@ -67,12 +67,12 @@ pub struct Prompting {
     pub between: Between,
 }
 
-/// What happens on the terminal between two lines.
+/// What happens on the terminal between two lines, and while one is typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Between {
-    /// What is typed isn't shown, and waits for the next line.
+    /// What is typed isn't shown, and waits for the next line. What is printed on stderr while a line is typed waits for its end.
     TypedAhead,
-    /// Other programs have the terminal.
+    /// Other programs have the terminal. What is printed while a line is typed appears above it.
     Programs,
 }
 
@@ -214,17 +214,15 @@ impl Lines {
     /// Stdin can't be read, or a line is longer than [`prompt::MAX_PROMPT_BYTES`].
     pub async fn next(&mut self) -> Result<Input, CliError> {
         loop {
-            if !self.ask().await {
+            let Some(begun) = self.ask().await else {
                 return Ok(Input::End);
-            }
-            if let Some(terminal) = &mut self.terminal {
-                terminal.print_above();
-            }
+            };
+            let held = self.collected.is_some().then(|| self.stderr.hold_back());
+            // The thread is gone after the last line.
+            self.is_reading = self.is_reading || self.wanted.send(begun).is_ok();
             let input = self.inputs.recv().await;
             self.is_reading = false;
-            if let Some(terminal) = self.terminal.as_mut().filter(|_| self.collected.is_some()) {
-                terminal.print_directly();
-            }
+            drop(held);
             if let Some(cooked) = &self.cooked {
                 cooked.without_echo().restore();
             }
@@ -267,9 +265,9 @@ impl Lines {
         }
     }
 
-    /// Shows the prompt, and has a line read, which begins with what was typed before. Returns false if that was Ctrl-D, and nothing else
-    /// waits. Ctrl-Z stops the process first.
-    async fn ask(&mut self) -> bool {
+    /// Shows the prompt, and returns what the line begins with: what was typed before. `None` if that was Ctrl-D, and nothing else waits.
+    /// Ctrl-Z stops the process first.
+    async fn ask(&mut self) -> Option<String> {
         let mut begun = String::new();
         if self.is_reading {
             // Ctrl-C at a terminal that edits lines itself has cleared the line.
@@ -288,7 +286,7 @@ impl Lines {
                 typed = self.typed_ahead.take();
             }
             if typed.ends {
-                return false;
+                return None;
             }
             begun = typed.text;
         }
@@ -298,9 +296,7 @@ impl Lines {
                 self.stderr.write(&format!("{PROMPT}{}", self.begun));
             }
         }
-        // The thread is gone after the last line.
-        self.is_reading = self.is_reading || self.wanted.send(begun).is_ok();
-        true
+        Some(begun)
     }
 }
 

@@ -44,6 +44,8 @@ struct State {
     untouched: bool,
     /// The line that isn't whole yet, where only whole lines are written.
     held: Option<String>,
+    /// What waits while the stream is [held back](Sink::hold_back).
+    waiting: Option<String>,
     /// Whether the line below what was written has a [status](Sink::status), which isn't part of it.
     has_status: bool,
 }
@@ -90,6 +92,7 @@ impl Sink {
             mid_line: false,
             untouched: true,
             held: None,
+            waiting: None,
             has_status: false,
         };
         Self {
@@ -165,6 +168,12 @@ impl Sink {
             state.mid_line = !text.ends_with('\n');
             state.untouched = false;
         }
+    }
+
+    /// Has what is written wait until the guard is dropped.
+    pub fn hold_back(&self) -> HeldBack {
+        self.lock().waiting.get_or_insert_default();
+        HeldBack(self.clone())
     }
 
     /// Shows a line on a terminal until the next text is written, or until [`Self::clear_status`]. Without a terminal, on one that
@@ -258,6 +267,20 @@ impl Sink {
     }
 }
 
+/// A stream whose texts wait.
+#[must_use]
+pub struct HeldBack(Sink);
+
+impl Drop for HeldBack {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        let waiting = state.waiting.take().unwrap_or_default();
+        if !waiting.is_empty() && !state.closed {
+            state.put(&[&waiting]);
+        }
+    }
+}
+
 fn shares_a_file_with_stderr() -> bool {
     match (fstat(io::stdout()), fstat(io::stderr())) {
         (Ok(stdout), Ok(stderr)) => (stdout.st_dev, stdout.st_ino) == (stderr.st_dev, stderr.st_ino),
@@ -280,6 +303,10 @@ impl State {
 
     /// Writes and flushes. Returns whether that was possible.
     fn put(&mut self, texts: &[&str]) -> bool {
+        if let Some(waiting) = &mut self.waiting {
+            waiting.extend(texts.iter().copied());
+            return true;
+        }
         let writer = &mut self.writer;
         let mut written = texts.iter().try_for_each(|text| writer.write_all(text.as_bytes()));
         written = written.and_then(|()| writer.flush());
@@ -421,6 +448,20 @@ pub(crate) mod tests {
         sink.write(" end");
         assert!(sink.take_failure().is_none());
         assert!(written.text().ends_with("xy end"));
+    }
+
+    #[test]
+    fn what_is_held_back_is_written_in_order() {
+        let (sink, written) = memory(true);
+        sink.line("before");
+        let held = sink.hold_back();
+        sink.line("first");
+        sink.clone().write("second");
+        sink.end_line();
+        assert_eq!(written.text(), "before\n");
+        drop(held);
+        sink.line("after");
+        assert_eq!(written.text(), "before\nfirst\nsecond\nafter\n");
     }
 
     #[test]

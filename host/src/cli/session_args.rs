@@ -5,7 +5,7 @@ use clap::Args;
 use super::commands::Commands;
 use super::grants::{GrantArgs, in_message};
 use super::{CliError, Context};
-use crate::config::{Arguments, Config, LoadOptions};
+use crate::config::{Arguments, Config, LoadOptions, Origin};
 use crate::events::ErrorInfo;
 
 /// The options that set a key of the configuration, with the key.
@@ -30,9 +30,21 @@ pub struct SettingNames {
 
 impl SettingNames {
     pub fn new(config: &Config, commands: Commands) -> Self {
-        let set = config.origins.beside_the_file().filter_map(|(path, name)| {
+        let is_replaced = config.origins.is_first_a_fallback();
+        let set = config.origins.set().filter_map(|(path, origin)| {
             let (key, tables) = path.split_last()?;
-            Some((format!("`[{}] {key}`", tables.join(".")), format!("`{name}`")))
+            let name = match origin {
+                Origin::Argument { name } => name,
+                // It is about the model that a fallback has replaced.
+                Origin::Env { .. } if is_replaced && tables == ["model"] => return None,
+                Origin::Env { name } => name,
+                _ => return None,
+            };
+            Some((format!("`[{}] {key}", tables.join(".")), name))
+        });
+        // Alone, and with the value that it should have.
+        let set = set.flat_map(|(setting, name)| {
+            [("`", "`"), (" = ", "=")].map(|(after, then)| (format!("{setting}{after}"), format!("`{name}{then}")))
         });
         let by_default = OPTIONS.iter().filter_map(|(option, key @ [section, name])| {
             let setting = format!("`[{section}] {name}`");
@@ -50,7 +62,7 @@ impl SettingNames {
             ),
         };
         let table = ("`[model] ".to_owned(), "`[[fallback_models]] ".to_owned());
-        let table = config.origins.is_first_a_fallback().then_some(table);
+        let table = is_replaced.then_some(table);
         Self {
             // First what has the name of a setting in it.
             names: [(key.0.to_owned(), key.1)]
@@ -75,11 +87,9 @@ impl SettingNames {
                 *hint = hint.replace(setting, named);
             }
             // What is to be changed isn't repeated as it was.
-            for (option, _) in OPTIONS {
-                if hint.contains(&format!("`{option}`")) {
-                    self.commands.leave_open(option);
-                }
-            }
+            let named = OPTIONS.iter().map(|(option, _)| *option);
+            let named = named.filter(|option| hint.contains(&format!("`{option}`")));
+            self.commands.leave_open(named.collect());
             *hint = self.commands.complete(hint).into_owned();
         }
     }
@@ -198,6 +208,7 @@ mod tests {
         std::fs::write(folder.path().join("cofferdam.toml"), file).unwrap();
         let mut config = Config::load_from(&LoadOptions {
             cwd: folder.path().to_owned(),
+            env: [("COFFERDAM_MODEL__MAX_TOKENS".to_owned(), "64".to_owned())].into(),
             ..LoadOptions::default()
         })
         .unwrap();
@@ -217,6 +228,12 @@ mod tests {
             };
             SettingNames::new(&config, Commands::default()).apply(&mut error);
             assert_eq!(error.hint.unwrap(), format!("check `{table} base_url`"), "{model}");
+            let raise = match table {
+                "[model]" => "raise `COFFERDAM_MODEL__MAX_TOKENS`".to_owned(),
+                _ => format!("raise `{table} max_tokens`"),
+            };
+            let names = SettingNames::new(&config, Commands::default());
+            assert_eq!(applied(&names, "raise `[model] max_tokens`"), raise, "{model}");
         }
     }
 
@@ -258,6 +275,10 @@ mod tests {
                 "check `COFFERDAM_MODEL__MODEL` and `[model] base_url`",
             ),
             ("raise `[model] max_tokens`", "raise `COFFERDAM_MODEL__MAX_TOKENS`"),
+            (
+                "set `[model] max_tokens = 128`",
+                "set `COFFERDAM_MODEL__MAX_TOKENS=128`",
+            ),
             (
                 "raise `[agent] deadline` or `[agent] max_tool_calls`",
                 "raise `COFFERDAM_AGENT__DEADLINE` or `[agent] max_tool_calls`",

@@ -59,12 +59,9 @@ impl Origins {
         self.find(&path)
     }
 
-    /// The keys that an option or a variable sets, each with its path and the name of what sets it.
-    pub fn beside_the_file(&self) -> impl Iterator<Item = (&[String], &str)> {
-        self.values.iter().filter_map(|(path, origin)| match origin {
-            Origin::Argument { name } | Origin::Env { name } => Some((path.as_slice(), name.as_str())),
-            _ => None,
-        })
+    /// The keys that are set, each by its path, with where that was.
+    pub fn set(&self) -> impl Iterator<Item = (&[String], &Origin)> {
+        self.values.iter().map(|(path, origin)| (path.as_slice(), origin))
     }
 
     fn collect(&mut self, node: &Node, path: &mut Vec<String>) {

@@ -73,6 +73,8 @@ impl Grants {
     }
 
     /// What these grants let a call reach, a line each, for a person who decides about it. Values are left out: some are secret.
+    ///
+    /// A decision is about these words: with other ones, also of a later version, a person is asked again.
     pub fn in_words(&self) -> Vec<String> {
         let names = |what: &str, names: Vec<&str>| (!names.is_empty()).then(|| format!("{what} {}", names.join(", ")));
         let http = self.http.iter().map(|grant| format!("HTTP {grant}"));

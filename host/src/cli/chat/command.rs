@@ -40,6 +40,16 @@ pub enum Line<'a> {
     Budget,
 }
 
+impl Line<'_> {
+    /// Whether the prompts after it are written for what it does.
+    pub const fn prepares(&self) -> bool {
+        matches!(
+            self,
+            Self::Clear | Self::Model(Some(_)) | Self::Attach(Some(_)) | Self::Detach(_)
+        )
+    }
+}
+
 /// A line that is neither a prompt nor a command, and what to write instead. Nothing of it is sent.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Mistake {
@@ -137,6 +147,23 @@ mod tests {
             ("//", Line::Prompt("/")),
         ] {
             assert_eq!(parse(line).unwrap(), parsed, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn some_commands_prepare_the_prompts_after_them() {
+        for (line, prepares) in [
+            ("/clear", true),
+            ("/model x", true),
+            ("/model", false),
+            ("/attach x", true),
+            ("/attach", false),
+            ("/detach", true),
+            ("/budget", false),
+            ("/help", false),
+            ("a prompt", false),
+        ] {
+            assert_eq!(parse(line).unwrap().prepares(), prepares, "{line}");
         }
     }
 

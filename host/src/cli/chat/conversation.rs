@@ -136,6 +136,7 @@ impl<'a> Conversation<'a> {
         let spent = self.report().map(|report| summary::brief(report, Some(report)));
         let is_empty = self.session.messages().is_empty() && self.session.unanswered().is_none();
         self.cleared = self.total();
+        self.cx.commands.leave_open(Vec::new());
         self.left_attachments = 0;
         self.is_left = false;
         let attached = self.still_attached();

@@ -15,7 +15,7 @@ use rustyline::{Behavior, ColorMode, CompletionType, Editor, ExternalPrinter};
 use super::keys::{self, KeyState};
 use super::paste::Paste;
 use super::recall::Recalled;
-use super::{Completions, Prompting};
+use super::{Between, Completions, Prompting};
 use crate::cli::interrupt::handle_ctrl_c;
 use crate::cli::output::Sink;
 use crate::cli::{CliError, Context};
@@ -108,10 +108,8 @@ pub struct Terminal {
     /// How the terminal was set up, and is again afterwards: while a line is edited, it doesn't echo and has no signals.
     mode: TerminalMode,
     print: std::sync::mpsc::Sender<Print>,
-    /// Those of stdout and stderr that are this terminal.
-    streams: Vec<Sink>,
-    /// What they wrote to before they were printed above the prompt; empty while they aren't.
-    direct: Vec<Box<dyn Write + Send>>,
+    /// The streams that are printed above the prompt, with what they wrote to before.
+    streams: Vec<(Sink, Box<dyn Write + Send>)>,
 }
 
 enum Print {
@@ -160,59 +158,43 @@ impl Terminal {
                 what: "the terminal",
                 source,
             })?;
-        let streams = [&cx.stdout, &cx.stderr]
-            .into_iter()
-            .filter(|stream| stream.is_terminal());
-        let terminal = Self {
-            mode,
-            print,
-            streams: streams.cloned().collect(),
-            direct: Vec::new(),
+        let above = || AbovePrompt {
+            print: print.clone(),
+            line: String::new(),
         };
+        let mut streams = Vec::new();
+        if prompting.between == Between::Programs {
+            if cx.stdout.is_terminal() {
+                let writer = Box::new(above());
+                streams.push((cx.stdout.clone(), cx.stdout.replace_writer(writer)));
+            }
+            if cx.stderr.is_terminal() {
+                let writer: Box<dyn Write + Send> = Box::new(above());
+                let writer = Box::new(AutoStream::new(writer, cx.stderr.colors()));
+                streams.push((cx.stderr.clone(), cx.stderr.replace_writer(writer)));
+            }
+        }
         let edited = Edited {
             editor,
             keys,
             initial: String::new(),
         };
-        Ok(Some((terminal, edited)))
+        Ok(Some((Self { mode, print, streams }, edited)))
     }
 
     pub fn mode(&self) -> TerminalMode {
         self.mode.clone()
     }
 
-    /// Has whole lines printed above the prompt, from now on.
-    pub fn print_above(&mut self) {
-        if !self.direct.is_empty() {
-            return;
-        }
-        let above = self.streams.iter().map(|stream| {
-            let above: Box<dyn Write + Send> = Box::new(AbovePrompt {
-                print: self.print.clone(),
-                line: String::new(),
-            });
-            stream.replace_writer(Box::new(AutoStream::new(above, stream.colors())))
-        });
-        self.direct = above.collect();
-    }
-
-    /// Has everything printed where the cursor is, from now on.
-    pub fn print_directly(&mut self) {
-        if self.direct.is_empty() {
-            return;
-        }
+    /// Restores the terminal. A read that goes on never ends: that of `reading`, which stays visible unless it is empty.
+    pub fn close(self, reading: Option<&str>) {
         let (sender, flushed) = std::sync::mpsc::channel();
         if self.print.send(Print::Flush(sender)).is_ok() {
             let _ = flushed.recv_timeout(FLUSH_WAIT);
         }
-        for (stream, writer) in self.streams.iter().zip(self.direct.drain(..)) {
-            stream.replace_writer(writer);
+        for (sink, writer) in self.streams {
+            sink.replace_writer(writer);
         }
-    }
-
-    /// Restores the terminal. A read that goes on never ends: that of `reading`, which stays visible unless it is empty.
-    pub fn close(mut self, reading: Option<&str>) {
-        self.print_directly();
         match reading {
             Some(line) => {
                 // What is half typed isn't for the shell.

@@ -20,9 +20,9 @@ pub struct Window {
     widths: GraphemeClusterMode,
 }
 
-/// A place on the screen, counted from the beginning of the prompt.
+/// Where something stands on the screen, counted from the beginning of the prompt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Place {
+struct Position {
     row: usize,
     column: u16,
 }
@@ -41,12 +41,17 @@ impl Window {
     /// The beginning of the line that is to be printed so that the cursor stands where it belongs. `None`: all of it.
     pub fn beginning<'l>(&self, line: &'l str, position: usize) -> Option<&'l str> {
         let (before, after) = line.split_at_checked(position)?;
-        let start = Place {
+        let rows = usize::from(self.rows);
+        // A byte takes a tab's columns at most. Nearly every line ends here.
+        let most = line.matches('\n').count() + line.len() * usize::from(TAB_STOP) / usize::from(self.columns) + 2;
+        if most <= rows {
+            return None;
+        }
+        let start = Position {
             row: 0,
             column: u16::try_from(PROMPT.len()).unwrap_or_default(),
         };
         let cursor = self.walk(before, start, |_, _| {});
-        let rows = usize::from(self.rows);
         // The offset at which each row ends.
         let mut ends = Vec::new();
         let end = self.walk(after, cursor, |row, offset| ends.push((row, offset)));
@@ -60,13 +65,13 @@ impl Window {
         line.get(..position + shown)
     }
 
-    /// Where a text ends that begins at a place. `row_ends` hears of each row that ends before that, with the offset of what follows it.
-    fn walk(&self, text: &str, from: Place, mut row_ends: impl FnMut(usize, usize)) -> Place {
+    /// Where a text ends that begins there. `row_ends` hears of each row that ends before that, with the offset of what follows it.
+    fn walk(&self, text: &str, from: Position, mut row_ends: impl FnMut(usize, usize)) -> Position {
         let mut at = from;
         for (offset, cluster) in text.grapheme_indices(true) {
             if cluster == "\n" {
                 row_ends(at.row, offset);
-                at = Place {
+                at = Position {
                     row: at.row + 1,
                     column: 0,
                 };
@@ -79,14 +84,14 @@ impl Window {
             at.column += width;
             if at.column > self.columns {
                 row_ends(at.row, offset);
-                at = Place {
+                at = Position {
                     row: at.row + 1,
                     column: width,
                 };
             }
         }
         if at.column == self.columns {
-            at = Place {
+            at = Position {
                 row: at.row + 1,
                 column: 0,
             };
@@ -136,6 +141,6 @@ mod tests {
         ] {
             assert_eq!(WINDOW.beginning(line, position), shown, "{line:?} at {position}");
         }
-        assert_eq!(WINDOW.beginning("é", 1), None, "no place in the text");
+        assert_eq!(WINDOW.beginning("é\n\n\n\n", 1), None, "within a character");
     }
 }
