@@ -450,7 +450,7 @@ async fn what_stays_of_a_run_that_ends_after_calls_is_said() {
     let ended = lab.call([&run[..], &["--max-iterations", "1", "Go."]].concat()).await;
     let ended = ended.expect_code(4);
     let says = "The prompt and the calls of tools stay in the session, without an answer. `cofferdam run --session trip 'go on' \
-                --max-iterations 1` goes on";
+                --max-iterations <VALUE>` goes on";
     assert!(ended.stderr.contains(says), "{ended}");
     let more = lab.call([&run[..], &["go on"]].concat()).await.expect_code(0);
     assert!(!more.stderr.contains("without an answer"), "{more}");
