@@ -232,6 +232,16 @@ async fn prompts_of_a_pipe_are_not_sent_without_the_answer_before_them() {
         .expect_code(0);
     assert!(ran.stdout.contains("Noted."), "{ran}");
 
+    // Also behind calls of tools.
+    let failed = lab([
+        cofferdam_tests::tool_call("calculate", json!({ "expression": "1" })),
+        Answer::error(401),
+    ]);
+    failed.configure("[plugins.calculator]\ncomponent = \"builtin:calculator\"\n");
+    let ran = failed.call_with_input(["chat"], prompts).await.expect_code(1);
+    assert_eq!(failed.simulator.requests().len(), 2);
+    assert!(ran.stderr.contains("The conversation ends here"), "{ran}");
+
     for (options, input) in [
         (&["--output", "json"][..], prompts),
         (&[], "Remember 42.\n/clear\nWhich number was it?\n"),

@@ -112,16 +112,26 @@ async fn in_a_prompt_that_is_taller_than_the_window_the_cursor_stands_at_its_wor
         (UP, 15, "> row 1", "row 24"),
         (HOME, 1, "> row 1", "row 24"),
         ("TOP ", 1, "> TOP row 1", "row 24"),
+        ("\u{1b}\r", 1, "row 1", "row 24"),
+        ("\u{7f}", 1, "> TOP row 1", "row 24"),
         (DOWN, 2, "row 3", "row 26"),
         ("!", 1, "row 3!", "row 26"),
         (DOWN, 20, "row 23", "row 40"),
         (DOWN, 17, "row 40", "row 40"),
         ("\u{7f}", 1, "row 0", "row 0"),
     ] {
+        let shown = chat.terminal.text().len();
         chat.terminal.type_keys(&keys.repeat(times));
         chat.terminal.wait_for_cursor(row, last).await;
+        // What is above the window isn't printed again.
+        let shown = chat.terminal.text().split_off(shown);
+        assert!(times != 17 || !shown.contains("row 5"), "{shown:?}");
     }
+    let shown = chat.terminal.text().len();
     chat.enter("", "An answer.").await;
+    // All of it, once, is above the answer.
+    let shown = chat.terminal.text().split_off(shown);
+    assert_eq!(shown.matches("row 5\r").count(), 1, "{shown:?}");
     chat.leave().await;
     let sent = format!("TOP {pasted}")
         .replace("row 3\n", "row 3!\n")

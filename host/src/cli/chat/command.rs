@@ -61,14 +61,19 @@ pub struct Mistake {
 pub fn parse(line: &str) -> Result<Line<'_>, Mistake> {
     let indented = without_blank_lines(line);
     let line = line.trim();
+    let first = line.split_whitespace().next().unwrap_or_default();
+    // Commands are of one line. What has several, or begins with a comment, is code that was pasted.
+    if line.contains('\n') && !WORDS.contains(&first) {
+        return Ok(Line::Prompt(indented));
+    }
     if line.starts_with("//") {
-        return Ok(Line::Prompt(&line[1..]));
+        let is_comment = first == "//" && line != "//";
+        return Ok(Line::Prompt(if is_comment { line } else { &line[1..] }));
     }
     if !line.starts_with('/') {
         return Ok(match line {
             "" => Line::Nothing,
             "exit" | "quit" => Line::Exit,
-            _ if line.contains('\n') => Line::Prompt(indented),
             prompt => Line::Prompt(prompt),
         });
     }
@@ -145,6 +150,10 @@ mod tests {
             ("/detach ", Line::Detach(None)),
             ("//etc/hosts", Line::Prompt("/etc/hosts")),
             ("//", Line::Prompt("/")),
+            ("// a comment", Line::Prompt("// a comment")),
+            ("// main.c\nint x;", Line::Prompt("// main.c\nint x;")),
+            ("\n  //main.c\nint x;\n", Line::Prompt("  //main.c\nint x;")),
+            ("/* main.c */\nint x;", Line::Prompt("/* main.c */\nint x;")),
         ] {
             assert_eq!(parse(line).unwrap(), parsed, "{line:?}");
         }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustyline::Helper;
@@ -21,6 +22,8 @@ pub struct Completions {
     /// The beginning of a line that goes on with paths.
     before_paths: Option<&'static str>,
     edits: Edits,
+    /// Whether the line is printed for the last time.
+    is_sent: Arc<AtomicBool>,
 }
 
 impl Completions {
@@ -93,13 +96,23 @@ impl Hinter for Completions {
 
 impl Highlighter for Completions {
     fn highlight<'l>(&self, line: &'l str, position: usize) -> Cow<'l, str> {
-        let beginning = Window::now().and_then(|window| window.beginning(line, position));
-        Cow::Borrowed(beginning.unwrap_or(line))
+        /// Removes the prompt, which stands before the first row alone.
+        const NO_PROMPT: &str = "\r\x1b[K";
+        let is_whole = self.is_sent.swap(false, Ordering::Relaxed);
+        match Window::now().and_then(|window| window.part(line, position)) {
+            Some(part) if part.start > 0 && !is_whole => Cow::Owned(format!("{NO_PROMPT}{}", &line[part])),
+            Some(part) if !is_whole => Cow::Borrowed(&line[part]),
+            _ => Cow::Borrowed(line),
+        }
     }
 
     /// Whether the line is printed again although only the cursor moves.
-    fn highlight_char(&self, line: &str, position: usize, _: CmdKind) -> bool {
-        Window::now().is_some_and(|window| window.beginning(line, position).is_some())
+    fn highlight_char(&self, line: &str, position: usize, kind: CmdKind) -> bool {
+        let is_part = Window::now().is_some_and(|window| window.part(line, position).is_some());
+        // Once it is sent, the editor goes to its end, and all of it stays among what was printed.
+        let is_sent = is_part && kind == CmdKind::ForcedRefresh && position == line.len();
+        self.is_sent.store(is_sent, Ordering::Relaxed);
+        is_part
     }
 }
 

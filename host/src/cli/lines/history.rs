@@ -105,14 +105,20 @@ impl HistoryFile {
             checked => checked?,
         }
         let mut options = OpenOptions::new();
-        options.append(true).create(true);
+        options.read(true).append(true).create(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let mut file = options.open(&self.path)?;
         #[cfg(unix)]
         file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+        // A full disk, or a crash, can have cut the last line off.
+        let mut last = [b'\n'];
+        if file.seek(SeekFrom::End(-1)).is_ok() {
+            file.read_exact(&mut last)?;
+        }
+        let begin = if last == *b"\n" { "" } else { "\n" };
         // In one write, so that lines of several programs don't mix.
-        file.write_all(format!("{escaped}\n").as_bytes())
+        file.write_all(format!("{begin}{escaped}\n").as_bytes())
     }
 
     fn create_folder(&self) -> io::Result<()> {
@@ -176,6 +182,11 @@ mod tests {
             history.append(line);
         }
         assert_eq!(history.load(), ["one", "two\nlines \\n"]);
+        // As a full disk leaves it.
+        fs::write(&history.path, "one\ncut o").unwrap();
+        history.append("two");
+        history.append("three");
+        assert_eq!(history.load(), ["one", "cut o", "two", "three"]);
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;
@@ -185,7 +196,7 @@ mod tests {
                 (0o600, 0o700)
             );
             fs::set_permissions(&history.path, fs::Permissions::from_mode(0o644)).unwrap();
-            history.append("three");
+            history.append("four");
             assert_eq!(mode(&history.path), 0o600);
         }
     }

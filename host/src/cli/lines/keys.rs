@@ -56,8 +56,8 @@ impl ConditionalEventHandler for Keys {
         }
         match key {
             KeyEvent(KeyCode::Enter, Modifiers::NONE) => self.state.continuations.enter(cx.line(), cx.pos()),
-            KeyEvent(KeyCode::Enter, Modifiers::ALT) => Some(Cmd::Newline),
-            key if key == KeyEvent::ctrl('J') => Some(Cmd::Newline),
+            KeyEvent(KeyCode::Enter, Modifiers::ALT) => Some(new_line()),
+            key if key == KeyEvent::ctrl('J') => Some(new_line()),
             key if key == KeyEvent::ctrl('C') => (!cx.line().is_empty()).then(|| self.state.given_up.end_line()),
             key if key == KeyEvent::ctrl('Z') => Some(self.suspend.now()),
             // Ctrl-Space. The editor takes it for the terminal's key that stops a process, which has none meanwhile.
@@ -122,8 +122,14 @@ impl Continuations {
         }
         let mut befores = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         befores.push(line.to_owned());
-        (!is_escaped(line)).then_some(Cmd::Newline)
+        (!is_escaped(line)).then(new_line)
     }
+}
+
+/// Begins a new line of the prompt. `Cmd::Newline` would print all of it as if it were sent, and for `Cmd::SelfInsert` the editor inserts
+/// what was typed last.
+fn new_line() -> Cmd {
+    Cmd::Insert(1, "\n".to_owned())
 }
 
 /// Whether the backslash at the end is meant as one.

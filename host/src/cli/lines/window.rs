@@ -1,8 +1,10 @@
-//! What is shown of a line that is taller than the window.
+//! What is shown of a line that is taller than the window: as many rows as the window has, with the cursor's.
 //!
 //! The editor prints the whole line, and then moves the cursor up by as many rows as it stands above the line's end. Where these are more
-//! than the window has, the cursor stays in the window's first row, among words that it isn't at. So the line is printed up to the row for
-//! which there is still room below the cursor, and that first row is the cursor's.
+//! than the window has, the cursor would stay in the window's first row, among words that it isn't at. And each key would print the rows
+//! above the window once more, into what the terminal keeps of earlier output.
+
+use std::ops::Range;
 
 use rustix::termios::tcgetwinsize;
 use rustyline::GraphemeClusterMode;
@@ -38,8 +40,9 @@ impl Window {
         })
     }
 
-    /// The beginning of the line that is to be printed so that the cursor stands where it belongs. `None`: all of it.
-    pub fn beginning<'l>(&self, line: &'l str, position: usize) -> Option<&'l str> {
+    /// The part of the line that is to be printed so that it fills the window and the cursor stands where it belongs. `None`: all of it
+    /// has room.
+    pub fn part(&self, line: &str, position: usize) -> Option<Range<usize>> {
         let (before, after) = line.split_at_checked(position)?;
         let rows = usize::from(self.rows);
         // A byte takes a tab's columns at most. Nearly every line ends here.
@@ -52,25 +55,31 @@ impl Window {
             column: u16::try_from(PROMPT.len()).unwrap_or_default(),
         };
         let cursor = self.walk(before, start, |_, _| {});
-        // The offset at which each row ends.
-        let mut ends = Vec::new();
-        let end = self.walk(after, cursor, |row, offset| ends.push((row, offset)));
-        if end.row - cursor.row < rows {
+        let end = self.walk(after, cursor, |_, _| {});
+        if end.row < rows {
             return None;
         }
-        // At the end of a row that is full, the editor begins another one itself.
+        // Where each row begins, and where the one before it ends.
+        let (mut begins, mut ends) = (vec![0], Vec::new());
+        self.walk(line, start, |end, next| {
+            ends.push(end);
+            begins.push(next);
+        });
+        if end.row - cursor.row < rows {
+            // The last rows. At the end of one that is full, the editor begins another one itself.
+            return Some(*begins.get(end.row + 1 - rows)?..line.len());
+        }
+        // The cursor's row comes first, because the editor moves the cursor up as far as that goes.
         let begun = usize::from(end.column == 0 && !line.ends_with('\n'));
-        let last = cursor.row + rows - 1 - begun;
-        let (_, shown) = ends.into_iter().find(|(row, _)| *row == last)?;
-        line.get(..position + shown)
+        Some(*begins.get(cursor.row)?..*ends.get(cursor.row + rows - 1 - begun)?)
     }
 
-    /// Where a text ends that begins there. `row_ends` hears of each row that ends before that, with the offset of what follows it.
+    /// Where a text ends that begins there. `row_ends` gets the offsets at which each row before that ends, and the next one begins.
     fn walk(&self, text: &str, from: Position, mut row_ends: impl FnMut(usize, usize)) -> Position {
         let mut at = from;
         for (offset, cluster) in text.grapheme_indices(true) {
             if cluster == "\n" {
-                row_ends(at.row, offset);
+                row_ends(offset, offset + 1);
                 at = Position {
                     row: at.row + 1,
                     column: 0,
@@ -83,7 +92,7 @@ impl Window {
             };
             at.column += width;
             if at.column > self.columns {
-                row_ends(at.row, offset);
+                row_ends(offset, offset);
                 at = Position {
                     row: at.row + 1,
                     column: width,
@@ -112,14 +121,16 @@ mod tests {
     };
 
     #[test]
-    fn a_line_is_printed_as_far_as_there_is_room_below_the_cursor() {
+    fn as_many_rows_are_printed_as_the_window_has() {
         for (line, position, shown) in [
             ("1\n2\n3", 0, None),
             ("1\n2\n3\n4", 0, Some("1\n2\n3")),
-            // The last three rows are in the window anyway.
-            ("1\n2\n3\n4", 2, None),
-            ("1\n2\n3\n4\n5", 2, Some("1\n2\n3\n4")),
-            ("1\n2\n3\n4\n5", 4, None),
+            // The last three rows.
+            ("1\n2\n3\n4", 2, Some("2\n3\n4")),
+            ("1\n2\n3\n4\n5", 2, Some("2\n3\n4")),
+            ("1\n2\n3\n4\n5", 4, Some("3\n4\n5")),
+            ("1\n2\n3\n4\n5", 9, Some("3\n4\n5")),
+            ("1\n2\n3\n", 6, Some("2\n3\n")),
             // The prompt takes two columns of the first row.
             (
                 "12345678abcdefghij0123456789end",
@@ -131,16 +142,19 @@ mod tests {
                 7,
                 Some("12345678abcdefghij0123456789"),
             ),
-            ("12345678abcdefghij0123456789end", 8, None),
+            ("12345678abcdefghij0123456789end", 8, Some("abcdefghij0123456789end")),
+            ("12345678abcdefghij0123456789end", 31, Some("abcdefghij0123456789end")),
             // The editor begins the row after the last full one itself, which moves the rest up.
             ("1\n2\n3\n0123456789", 0, Some("1\n2")),
+            ("1\n2\n3\n0123456789", 5, Some("3\n0123456789")),
             // A wide character has no room in the last column.
             ("1234567字\n2\n3\n4", 0, Some("1234567字\n2")),
             ("\t\t2\n3\n4", 0, Some("\t\t2\n3")),
             ("é\n\n\n\n", 2, Some("é\n\n")),
         ] {
-            assert_eq!(WINDOW.beginning(line, position), shown, "{line:?} at {position}");
+            let part = WINDOW.part(line, position);
+            assert_eq!(part.map(|part| &line[part]), shown, "{line:?} at {position}");
         }
-        assert_eq!(WINDOW.beginning("é\n\n\n\n", 1), None, "within a character");
+        assert_eq!(WINDOW.part("é\n\n\n\n", 1), None, "within a character");
     }
 }

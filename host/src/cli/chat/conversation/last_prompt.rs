@@ -199,9 +199,9 @@ impl Conversation<'_> {
         self.session.is_kept() && !self.is_elsewhere()
     }
 
-    /// Whether the last prompt has no answer, and doesn't wait for a person's decision either.
+    /// Whether the last prompt has no answer, also where calls of tools came of it, and doesn't wait for a person's decision either.
     pub fn has_failed(&self) -> bool {
-        self.is_unanswered() && !self.session.waits_for_approval()
+        (self.is_unanswered() || self.session.ends_with_calls()) && !self.session.waits_for_approval()
     }
 
     /// Whether the last prompt has no answer, or not all of it.
