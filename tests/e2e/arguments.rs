@@ -57,6 +57,8 @@ async fn a_prompt_takes_words_files_and_what_is_piped() {
 #[tokio::test]
 async fn what_is_no_prompt_is_never_sent() {
     let lab = lab([]);
+    lab.write("mark.txt", "\u{feff}");
+    lab.write("empty.txt", "");
     for (arguments, input, says) in [
         (vec!["run", "--modle", "x", "hello"], "", "there is no option `--modle`"),
         (
@@ -67,6 +69,12 @@ async fn what_is_no_prompt_is_never_sent() {
         (vec!["run", "hello", "-z"], "", "unexpected argument '-z'"),
         (vec!["run", "-"], "\u{feff}", "the prompt is empty"),
         (vec!["run"], " \n", "the prompt is empty"),
+        (vec!["run", "--file", "mark.txt"], "", "the prompt is empty"),
+        (
+            vec!["run", "--file", "empty.txt", "--file", "mark.txt"],
+            "\n",
+            "the prompt is empty",
+        ),
         (vec!["run", "--file", "missing.txt"], "", "can't read missing.txt"),
         (
             vec!["run", "hello", "--max-iterations", "0"],
@@ -95,6 +103,8 @@ async fn what_is_no_prompt_is_never_sent() {
         let ran = lab.call_with_input(arguments, input).await.expect_code(2);
         assert!(ran.stderr.contains(says), "{says}: {ran}");
     }
+    // To a conversation, it is an empty line.
+    lab.call_with_input(["chat"], "\u{feff}\n").await.expect_code(0);
     assert_eq!(lab.simulator.requests().len(), 0);
 }
 

@@ -145,3 +145,19 @@ async fn sessions_are_completed() {
         assert_eq!(complete(&lab, words).await, ["nightly"], "{words:?}");
     }
 }
+
+#[tokio::test]
+async fn breakers_are_completed() {
+    let lab = lab([]);
+    assert_eq!(complete(&lab, &["breakers", "open", "mo"]).await, Vec::<String>::new());
+    for name in ["model:mine", "tool:echo"] {
+        lab.call(["breakers", "open", name]).await.expect_code(0);
+    }
+    for action in ["open", "close", "reset"] {
+        assert_eq!(
+            complete(&lab, &["breakers", action, "mo"]).await,
+            ["model:mine"],
+            "{action}"
+        );
+    }
+}

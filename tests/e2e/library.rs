@@ -17,7 +17,7 @@ use cofferdam::model::ModelSettings;
 use cofferdam::sandbox::{CompilePlace, HttpGrant};
 use cofferdam::secret::Secret;
 use cofferdam::session::ApprovalDecision;
-use cofferdam::simulator::{Answer, Script, Simulator, SimulatorOptions, ToolCall};
+use cofferdam::simulator::{Answer, FaultKind, FaultPoint, Script, Simulator, SimulatorOptions, ToolCall};
 use cofferdam::store::{ApprovalFilter, Store};
 use cofferdam::tools::{ComponentSource, Decision, PluginSettings, Tool, ToolPolicy, ToolSettings};
 use cofferdam_tests::{Behaviour, HttpServer, tool_call};
@@ -700,4 +700,42 @@ async fn a_dropped_run_goes_on_with_the_call_that_had_not_begun() {
     assert_eq!(report.answer, "Fine.");
     let paths: Vec<String> = server.heads().into_iter().map(|head| head[..7].to_owned()).collect();
     assert_eq!(paths, ["POST /a", "POST /b"]);
+}
+
+/// An embedder who prints the pieces of an answer as they come.
+#[tokio::test]
+async fn by_default_no_text_of_an_answer_comes_twice() {
+    let cut = || Answer::text("One two three four.").with_fault(FaultKind::Close, FaultPoint::Events(4));
+    for (options, outcome, requests) in [
+        (RunOptions::default(), Ending::ModelFailed, 1),
+        (
+            RunOptions {
+                streams_to_user: false,
+                ..RunOptions::default()
+            },
+            Ending::Completed,
+            2,
+        ),
+    ] {
+        let model = model([cut(), Answer::text("One two three four.")]);
+        let shown = Arc::new(Mutex::new(String::new()));
+        let seen = shown.clone();
+        let host = builder(&model)
+            .observer("printer", move |event: &Event| {
+                if let EventKind::TextDelta { text } = &event.kind {
+                    seen.lock().unwrap().push_str(text);
+                }
+            })
+            .build()
+            .await
+            .unwrap();
+        let report = host.session().run("Go.", options).await;
+        assert_eq!(
+            (report.outcome, model.requests().len()),
+            (outcome, requests),
+            "{report:?}"
+        );
+        let shown = shown.lock().unwrap().clone();
+        assert_eq!(shown.matches("One").count(), requests, "{shown}");
+    }
 }

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
 use super::table::{Column, Table};
-use super::{CliError, Context, Output, books, error, format, tool};
+use super::{CliError, Context, Output, books, completions, error, format, tool};
 use crate::config::Config;
 use crate::events::BreakerState;
 use crate::near::nearest;
@@ -38,7 +38,7 @@ enum BreakersCommand {
 #[derive(Args, Debug)]
 struct NameArgs {
     /// The breaker: `model:ID` or `tool:NAME`
-    #[arg(value_name = "NAME", value_parser = parse_name)]
+    #[arg(value_name = "NAME", value_parser = parse_name, add = completions::breakers())]
     name: String,
 }
 

@@ -11,7 +11,7 @@ use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 use clap_complete::env::{CompleteEnv, Shells};
 
-pub use self::candidates::{approvals, components, limits, model_names, scopes, sessions, tools};
+pub use self::candidates::{approvals, breakers, components, limits, model_names, scopes, sessions, tools};
 use super::{Cli, CliError, Context};
 
 /// Set by the scripts, to the name of the shell that asks.

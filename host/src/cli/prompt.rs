@@ -61,6 +61,7 @@ pub async fn read(cx: &Context, words: &[String], literal: &[String], files: &[P
     let (dashes, mut words): (Vec<&str>, Vec<&str>) = words.iter().map(String::as_str).partition(|word| *word == "-");
     words.extend(literal.iter().map(String::as_str));
     let mut parts: Vec<String> = Vec::new();
+    let mut is_blank = words.is_empty();
     if !words.is_empty() {
         parts.push(words.join(" "));
     }
@@ -75,6 +76,7 @@ pub async fn read(cx: &Context, words: &[String], literal: &[String], files: &[P
         if text.is_empty() {
             cx.note(&format!("{} is empty", super::format::escape(&name)));
         }
+        is_blank &= text.trim().is_empty();
         // Models tell it from the prompt by its tags.
         parts.push(tagged(&name, &text));
     }
@@ -87,6 +89,7 @@ pub async fn read(cx: &Context, words: &[String], literal: &[String], files: &[P
             ));
         }
         let piped = from_stdin(cx, Purpose::Prompt).await?;
+        is_blank &= piped.trim().is_empty();
         // An empty pipe adds nothing: a supervisor's, for example.
         if !piped.trim().is_empty() || parts.is_empty() {
             if !is_wanted {
@@ -99,7 +102,9 @@ pub async fn read(cx: &Context, words: &[String], literal: &[String], files: &[P
             parts.push(piped);
         }
     }
-    check(parts.join("\n\n"), Purpose::Prompt)
+    // Files without a text are only their names.
+    let prompt = if is_blank { String::new() } else { parts.join("\n\n") };
+    check(prompt, Purpose::Prompt)
 }
 
 /// The text of stdin for another purpose.
@@ -216,6 +221,7 @@ pub fn read_line(reader: &mut impl BufRead) -> Result<Option<String>, CliError> 
     }
     // Invalid UTF-8 in one line must not end the conversation.
     let line = String::from_utf8_lossy(&line);
+    let line = line.strip_prefix('\u{feff}').unwrap_or(&line);
     Ok((read > 0).then(|| line.trim_end_matches(['\n', '\r']).to_owned()))
 }
 

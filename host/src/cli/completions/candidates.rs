@@ -108,6 +108,18 @@ pub fn approvals() -> ArgValueCompleter {
     })
 }
 
+/// The breakers that the store knows.
+pub fn breakers() -> ArgValueCompleter {
+    ArgValueCompleter::new(|current: &OsStr| {
+        let typed = current.to_string_lossy();
+        let known = listed(async |store| store.breakers().await).into_iter();
+        let names = known
+            .map(|breaker| breaker.name)
+            .filter(|name| name.starts_with(&*typed));
+        names.map(CompletionCandidate::new).collect()
+    })
+}
+
 /// The scopes of a budget.
 pub fn scopes() -> ArgValueCandidates {
     ArgValueCandidates::new(|| Scope::ALL.map(Scope::name).map(CompletionCandidate::new).into())

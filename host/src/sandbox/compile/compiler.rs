@@ -468,7 +468,9 @@ fn ran_out_of_memory(error: &wasmtime::Error) -> bool {
 /// Rewords a common error of the engine.
 fn explain(message: &str) -> String {
     if message.contains("component model async feature") {
-        return "it uses the async functions of WASI 0.3, and this host runs WASI 0.2".to_owned();
+        return "it uses the async functions of WASI 0.3, and this host runs WASI 0.2: export plain functions, in JavaScript without \
+                `async`"
+            .to_owned();
     }
     message.to_owned()
 }
