@@ -81,8 +81,7 @@ async fn many_sessions_share_a_limit_without_refusals_and_fairly() {
         run_all(host.clone(), ["first"]).await;
         let completed = run_all(host, ["loud"; 35].into_iter().chain(["quiet"; 2])).await;
         assert_eq!(completed.len(), 37, "{provider:?}");
-        // Some, where a busy machine is late. Without the wait it is most of them.
-        assert!(refused(&server) <= 4, "{provider:?}: {} were refused", refused(&server));
+        assert!(refused(&server) <= 2, "{provider:?}: {} were refused", refused(&server));
         let last_quiet = completed.iter().rposition(|tenant| *tenant == "quiet").unwrap();
         assert!(last_quiet < 22, "{provider:?}: it waited for {last_quiet} others");
     }

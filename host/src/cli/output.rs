@@ -194,7 +194,7 @@ impl Sink {
 
     /// Writes `text` and a newline in one write.
     pub fn line(&self, text: &str) {
-        self.write(&format!("{}\n", self.commands.complete(text)));
+        self.foreign_line(&self.commands.complete(text));
     }
 
     /// The same for a text that isn't this program's own.

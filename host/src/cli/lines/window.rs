@@ -29,6 +29,16 @@ struct Position {
     column: u16,
 }
 
+impl Position {
+    /// In the next row.
+    const fn below(self, column: u16) -> Self {
+        Self {
+            row: self.row + 1,
+            column,
+        }
+    }
+}
+
 impl Window {
     /// The terminal's window; `None` if it doesn't say how large it is.
     pub fn now() -> Option<Self> {
@@ -80,10 +90,7 @@ impl Window {
         for (offset, cluster) in text.grapheme_indices(true) {
             if cluster == "\n" {
                 row_ends(offset, offset + 1);
-                at = Position {
-                    row: at.row + 1,
-                    column: 0,
-                };
+                at = at.below(0);
                 continue;
             }
             let width = match cluster {
@@ -93,17 +100,11 @@ impl Window {
             at.column += width;
             if at.column > self.columns {
                 row_ends(offset, offset);
-                at = Position {
-                    row: at.row + 1,
-                    column: width,
-                };
+                at = at.below(width);
             }
         }
         if at.column == self.columns {
-            at = Position {
-                row: at.row + 1,
-                column: 0,
-            };
+            at = at.below(0);
         }
         at
     }
