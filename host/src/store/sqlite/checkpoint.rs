@@ -4,12 +4,13 @@
 //! the pages are written and flushed. Here a thread does it over a connection of its own while commits go on.
 //!
 //! A log starts over only from a moment in which all of it is copied. Where one commit follows another without a pause, the
-//! thread doesn't get there, and the log grows. Then a commit copies the rest, which is little.
+//! thread doesn't get there, and the log grows. Then a commit copies the rest, which is little. If the thread is at it just
+//! then, the commit waits for its turn: on a busy machine a copy can take as long as many commits.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ pub(super) struct Checkpoints {
     pages: Arc<AtomicU32>,
     /// How many steps it had after the commit before.
     steps: u32,
+    /// Held while a log is copied. SQLite lets only one connection copy, and refuses the second instead of having it wait.
+    turn: Arc<Mutex<()>>,
     /// Started when it is first needed, which it isn't in most processes.
     copier: Option<Copier>,
 }
@@ -48,6 +51,7 @@ impl Checkpoints {
         Ok(Self {
             pages,
             steps: 0,
+            turn: Arc::default(),
             copier: None,
         })
     }
@@ -58,8 +62,8 @@ impl Checkpoints {
         let steps = pages / STEP_PAGES;
         let has_grown = steps > std::mem::replace(&mut self.steps, steps);
         if pages >= MAX_PAGES {
-            // If the thread is at it, this does nothing, and the next commit tries again.
-            copy(database);
+            // If another process is at it, this does nothing, and the next commit tries again.
+            copy_in_turn(&self.turn, database);
         } else if has_grown {
             self.wake(database, path);
         }
@@ -67,7 +71,7 @@ impl Checkpoints {
 
     fn wake(&mut self, database: &Database, path: &Path) {
         if self.copier.is_none() {
-            match Copier::start(database, path) {
+            match Copier::start(self, database, path) {
                 Ok(copier) => self.copier = Some(copier),
                 Err(error) => tracing::debug!(?error, "could not start to copy the write-ahead log beside the commits"),
             }
@@ -87,13 +91,14 @@ struct Copier {
 }
 
 impl Copier {
-    fn start(database: &Database, path: &Path) -> Result<Self, Failure> {
+    fn start(checkpoints: &Checkpoints, database: &Database, path: &Path) -> Result<Self, Failure> {
         let connection = database.another(connect(path, Duration::ZERO)?)?;
+        let (pages, turn) = (Arc::clone(&checkpoints.pages), Arc::clone(&checkpoints.turn));
         // One that waits is enough for any number of commits.
         let (wake, woken) = sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("checkpoints".to_owned())
-            .spawn(move || copy_when_woken(&connection, &woken))?;
+            .spawn(move || copy_when_woken(&connection, &woken, &pages, &turn))?;
         Ok(Self {
             wake: Some(wake),
             thread: Some(thread),
@@ -118,14 +123,23 @@ impl Drop for Copier {
     }
 }
 
-fn copy_when_woken(connection: &Connection, woken: &Receiver<()>) {
+fn copy_when_woken(connection: &Connection, woken: &Receiver<()>, pages: &AtomicU32, turn: &Mutex<()>) {
     while woken.recv().is_ok() {
         for _ in 0..PASSES {
-            if copy(connection) {
+            let is_all = copy_in_turn(turn, connection);
+            // The commits do it from there on, and one may be waiting for its turn.
+            let is_left_to_commits = pages.load(Ordering::Relaxed) >= MAX_PAGES;
+            if is_all || is_left_to_commits {
                 break;
             }
         }
     }
+}
+
+/// Copies after this process's other connection, if that is copying.
+fn copy_in_turn(turn: &Mutex<()>, connection: &Connection) -> bool {
+    let _mine = turn.lock().unwrap_or_else(PoisonError::into_inner);
+    copy(connection)
 }
 
 /// Copies what no reader still needs in the log, without waiting for anybody. Whether that was all.
@@ -173,7 +187,8 @@ mod tests {
     use super::*;
     use crate::sqlite::{Mark, Schema};
 
-    const PAGE_BYTES: u64 = 4_096;
+    /// What a page takes in the log.
+    const FRAME_BYTES: u64 = 4_096 + 24;
 
     struct File {
         database: Database,
@@ -260,7 +275,8 @@ mod tests {
         for _ in 0..30 {
             file.commit(STEP_PAGES);
         }
-        let most = u64::from(MAX_PAGES + 2 * STEP_PAGES) * PAGE_BYTES;
+        // The commit with which the log reaches its limit copies all of it, however long the thread takes.
+        let most = u64::from(MAX_PAGES + STEP_PAGES + STEP_PAGES / 10) * FRAME_BYTES;
         assert!(file.log_bytes() < most, "{} bytes", file.log_bytes());
 
         // While somebody reads the first page of the log, all of it must stay.
