@@ -86,7 +86,7 @@ async fn kinds(lab: &Lab, session: &str) -> Vec<String> {
 }
 
 /// The books of the lab, to make happen in them what takes a day, or a kill at one moment.
-fn books(lab: &Lab) -> Connection {
+pub(crate) fn books(lab: &Lab) -> Connection {
     Connection::open(lab.path("data/cofferdam/ledger.sqlite3")).unwrap()
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Child;
 
+use crate::approvals::books;
 use crate::lab;
 
 /// What asks the terminal to mark what is pasted: from then on a line is edited.
@@ -253,6 +254,37 @@ async fn sessions_that_are_not_to_be_kept_leave_nothing() {
     assert!(sessions(&lab).await.is_empty());
     let refused = lab.call(["chat", "--continue"]).await.expect_code(2);
     assert!(refused.stderr.contains("[sessions] keep"), "{refused}");
+}
+
+/// The clock can't be set here, so what it showed before is written into the books.
+#[tokio::test]
+async fn an_old_session_is_deleted_once_its_age_is_no_error_of_the_clock() {
+    let lab = lab([Answer::text("One."), Answer::text("Two."), Answer::text("Three.")]);
+    let run_as = async |name: &str| lab.call(["run", "--session", name, "Go."]).await.expect_code(0);
+    run_as("old").await;
+    let books = books(&lab);
+    let shows = |table: &str, column: &str, value: &str| {
+        let changed = books.execute(&format!("UPDATE {table} SET {column} = {value}"), []);
+        assert_eq!(changed.unwrap(), 1, "{table}");
+    };
+    shows("sessions", "changed_at", "'2020-01-31T12:00:00Z'");
+    shows("clock", "seconds", "unixepoch('2020-01-31 12:00:00')");
+    run_as("first-day").await;
+    assert_eq!(
+        sessions(&lab).await.len(),
+        2,
+        "as far as the program knows, this may be 2020"
+    );
+
+    let yesterday = "UPDATE clock SET seconds = unixepoch() - 86400 WHERE seconds > unixepoch() - 3600";
+    assert_eq!(books.execute(yesterday, []).unwrap(), 1);
+    run_as("second-day").await;
+    let ids: Vec<String> = sessions(&lab)
+        .await
+        .iter()
+        .map(|session| id(session).to_owned())
+        .collect();
+    assert_eq!(ids, ["second-day", "first-day"]);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::breakers::Breakers;
 use super::error::HostError;
@@ -139,15 +139,13 @@ impl HostBuilder {
 
 /// Deletes what need not be kept any longer, now and every hour, as long as the store is open.
 async fn delete_expired_sessions(store: WeakStore, settings: SessionSettings) {
-    let retention = jiff::SignedDuration::from_hours(i64::from(settings.retention_days) * 24);
+    let retention = SignedDuration::from_hours(i64::from(settings.retention_days) * 24);
     let mut hours = tokio::time::interval(CLEANUP_INTERVAL);
     loop {
         hours.tick().await;
         let Some(store) = store.upgrade() else { return };
-        let Ok(before) = Timestamp::now().checked_sub(retention) else {
-            return;
-        };
-        match store.delete_expired_sessions(before, settings.max_bytes).await {
+        let deleted = store.delete_expired_sessions(Timestamp::now(), retention, settings.max_bytes);
+        match deleted.await {
             Ok(0) => {}
             Ok(count) => tracing::info!(count, "deleted sessions that need not be kept any longer"),
             Err(error) => tracing::warn!(%error, "could not delete old sessions"),

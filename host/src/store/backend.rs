@@ -4,7 +4,7 @@ use std::fmt;
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::StoreError;
 use super::breakers::{BreakerOrder, BreakerRecord};
@@ -53,9 +53,13 @@ pub(crate) enum Change {
     },
     /// Deletes a session with everything that only it uses.
     DeleteSession { id: Arc<str> },
-    /// Deletes up to [`EXPIRED_AT_ONCE`] sessions that nobody has: those that were last changed before, and the oldest of those that
-    /// are too much.
-    DeleteExpired { before: Timestamp, max_bytes: u64 },
+    /// Notes what the clock shows, and deletes up to [`EXPIRED_AT_ONCE`] sessions that nobody has: those that were last changed longer
+    /// than `retention` before a time that has passed for sure, and the oldest of those that are too much.
+    DeleteExpired {
+        now: Timestamp,
+        retention: SignedDuration,
+        max_bytes: u64,
+    },
     /// Adds a call to what its tool has used.
     CountCall(Box<UsageRow>),
     /// A call waits for a person.

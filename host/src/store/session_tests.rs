@@ -207,10 +207,14 @@ async fn old_sessions_are_deleted_unless_somebody_drives_them() {
         session(&store, id, "t", &["x"]).await;
     }
     lease(&store, "b").await.unwrap();
-    let past = Timestamp::now() - SignedDuration::from_hours(1);
-    assert_eq!(store.delete_expired_sessions(past, u64::MAX).await.unwrap(), 0);
-    let future = Timestamp::now() + SignedDuration::from_hours(1);
-    assert_eq!(store.delete_expired_sessions(future, u64::MAX).await.unwrap(), 2);
+    let retention = SignedDuration::from_hours(30 * 24);
+    let days_later = async |days: i64| {
+        let now = Timestamp::now() + SignedDuration::from_hours(days * 24);
+        store.delete_expired_sessions(now, retention, u64::MAX).await.unwrap()
+    };
+    assert_eq!(days_later(0).await, 0);
+    assert_eq!(days_later(40).await, 0, "perhaps the clock is wrong");
+    assert_eq!(days_later(41).await, 2);
     let filter = SessionFilter {
         tenant: None,
         id_prefix: None,
@@ -283,9 +287,10 @@ async fn the_oldest_sessions_go_where_all_are_too_much() {
     }
     let each = store.find_session("00", None).await.unwrap().bytes;
     lease(&store, "00").await.unwrap();
-    let past = Timestamp::now() - SignedDuration::from_hours(1);
+    let retention = SignedDuration::from_hours(24);
     // More than one commit deletes.
-    assert_eq!(store.delete_expired_sessions(past, 10 * each).await.unwrap(), 30);
+    let deleted = store.delete_expired_sessions(Timestamp::now(), retention, 10 * each);
+    assert_eq!(deleted.await.unwrap(), 30);
     let filter = SessionFilter {
         tenant: None,
         id_prefix: None,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use tokio::sync::oneshot;
 
@@ -129,16 +129,30 @@ impl Store {
             .map(drop)
     }
 
-    /// Deletes the sessions that nobody drives and that were last changed before, and the oldest others beyond `max_bytes`. Returns
-    /// their number.
+    /// Deletes the sessions that nobody drives and that were last changed more than `retention` ago, and the oldest others beyond
+    /// `max_bytes`. Returns their number.
+    ///
+    /// `now` may be wrong: a session is deleted for its age only by a time that an earlier call gave, at least a day before this one.
+    /// So it is kept for up to a day longer than `retention` where this is called every hour, and a clock that is ahead for less than a
+    /// day deletes nothing.
     ///
     /// # Errors
     ///
     /// If the database fails. Some may be deleted by then.
-    pub async fn delete_expired_sessions(&self, before: Timestamp, max_bytes: u64) -> Result<usize, StoreError> {
+    pub async fn delete_expired_sessions(
+        &self,
+        now: Timestamp,
+        retention: SignedDuration,
+        max_bytes: u64,
+    ) -> Result<usize, StoreError> {
+        let change = Change::DeleteExpired {
+            now,
+            retention,
+            max_bytes,
+        };
         let mut total = 0;
         loop {
-            let applied = self.change(vec![Change::DeleteExpired { before, max_bytes }]).await?;
+            let applied = self.change(vec![change.clone()]).await?;
             let deleted = applied.iter().map(|applied| match applied {
                 Applied::Deleted(count) => *count,
                 _ => 0,

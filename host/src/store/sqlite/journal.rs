@@ -182,7 +182,7 @@ pub(super) fn delete(connection: &Connection, owner: &Owner, id: &str) -> Result
 pub(super) fn expired(
     connection: &Connection,
     owner: &Owner,
-    before: Timestamp,
+    before: Option<Timestamp>,
     max_bytes: u64,
 ) -> rusqlite::Result<Vec<String>> {
     let total = connection.find("SELECT coalesce(sum(bytes), 0) FROM sessions", [], |row| number(row, 0))?;
@@ -190,10 +190,11 @@ pub(super) fn expired(
     let mut statement =
         connection.prepare_cached("SELECT id, owner, changed_at, bytes FROM sessions ORDER BY changed_at")?;
     let mut rows = statement.query([])?;
-    let before = before.to_string();
+    let before = before.map(|before| before.to_string());
     let mut expired = Vec::new();
     while let Some(row) = rows.next()? {
-        let is_old = row.get::<_, String>(2)? < before;
+        let changed_at: String = row.get(2)?;
+        let is_old = before.as_ref().is_some_and(|before| changed_at < *before);
         if expired.len() == EXPIRED_AT_ONCE || (!is_old && surplus == 0) {
             break;
         }

@@ -8,6 +8,7 @@ mod balances;
 mod books;
 mod breakers;
 mod checkpoint;
+mod clock;
 mod journal;
 mod liveness;
 mod schema;
@@ -381,8 +382,14 @@ fn apply_change(
             journal::delete(connection, owner, id)?;
             return Ok(Applied::Deleted(1));
         }
-        Change::DeleteExpired { before, max_bytes } => {
-            let expired = journal::expired(connection, owner, *before, *max_bytes)?;
+        Change::DeleteExpired {
+            now,
+            retention,
+            max_bytes,
+        } => {
+            let passed = clock::passed(connection, *now)?;
+            let before = passed.and_then(|passed| passed.checked_sub(*retention).ok());
+            let expired = journal::expired(connection, owner, before, *max_bytes)?;
             for id in &expired {
                 journal::delete(connection, owner, id)?;
             }

@@ -24,6 +24,7 @@ const SCHEMA: Schema<'static> = Schema {
         include_str!("schema/0007.sql"),
         include_str!("schema/0008.sql"),
         include_str!("schema/0009.sql"),
+        include_str!("schema/0010.sql"),
     ],
 };
 
