@@ -890,6 +890,51 @@ async fn the_model_reads_all_of_a_reason_and_no_key() {
     }
 }
 
+#[tokio::test]
+async fn in_a_reason_that_is_taller_than_the_window_the_cursor_stands_at_its_words() {
+    const LEFT: &str = "\u{1b}[D";
+    const HOME: &str = "\u{1b}[H";
+    const END: &str = "\u{1b}[F";
+    const DELETE: &str = "\u{1b}[3~";
+    let server = HttpServer::start(Behaviour::Echo).await;
+    let lab = fetching(&server);
+    let mut terminal = Terminal::open();
+    let child = terminal.start(lab.command(["run", "Go."]));
+    terminal.wait_for(QUESTION).await;
+    tokio::time::sleep(READ).await;
+    let rows: Vec<String> = (10..50).map(|row| format!("row {row}")).collect();
+    let pasted = rows.join("\n");
+    terminal.type_keys(&format!("n \u{1b}[200~{pasted}\u{1b}[201~"));
+    // 24 rows are in the window. The question takes all of a row, and a column of the next one.
+    for (keys, times, row, last) in [
+        ("", 0, "row 49", "row 49"),
+        // To the beginning of a row, and over a line break.
+        (LEFT, 6 + 22 * 7, "row 27", "row 49"),
+        (LEFT, 1, "row 26", "row 49"),
+        (LEFT, 7, "row 25", "row 48"),
+        (HOME, 1, " n row 10", "row 33"),
+        (DELETE, 2, " row 10", "row 33"),
+        ("n because ", 1, " n because row 10", "row 33"),
+        (END, 1, "row 49", "row 49"),
+        ("\u{7f}", 1, "row 4", "row 4"),
+    ] {
+        terminal.type_keys(&keys.repeat(times));
+        terminal.wait_for_cursor(row, last).await;
+    }
+    let shown = terminal.text().len();
+    terminal.type_keys("\r");
+    finish(child).await.expect_code(0);
+    // All of it, once, is above what follows.
+    let mut shown = terminal.text().split_off(shown);
+    shown.truncate(shown.find("fetch denied").unwrap());
+    assert_eq!(shown.matches("row 11\r").count(), 1, "{shown:?}");
+    let decided = approvals(&lab, true).await.remove(0);
+    assert_eq!(
+        text(&decided, "reason"),
+        format!("because {}", &pasted[..pasted.len() - 1])
+    );
+}
+
 /// However the shell has left the terminal.
 #[tokio::test]
 async fn a_question_is_asked_again_when_the_shell_gives_the_terminal_back() {

@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use unicode_width::UnicodeWidthChar;
 
 use super::terminal::TerminalMode;
 use super::typed::{Decoder, Key, LOOK_EVERY, TypedAhead, TypedLine, read_keys};
+use super::window::{Position, Window};
 use super::{PASTE_GAP, keys};
 use crate::cli::format;
 use crate::cli::interrupt::Stop;
@@ -28,9 +28,6 @@ const MAX_ANSWER_BYTES: usize = 64 * 1024;
 const LONGEST_WORD_BYTES: usize = "always".len();
 /// How much is repeated of what nobody will read, in characters.
 const MAX_IGNORED_CHARS: usize = 60;
-
-/// The width of a terminal that doesn't say how wide it is.
-const COLUMNS: usize = 80;
 
 /// The terminal while a question is asked. What was typed before, or so soon that nobody can have read the question, is set aside for
 /// the next line.
@@ -311,139 +308,145 @@ struct Shown {
     at: Option<Instant>,
     /// The same, also after its end.
     appeared: Option<Instant>,
+    /// How far the cursor is below the first row that is shown.
+    row: usize,
+    /// Whether some of it never was on the screen.
+    is_cut: bool,
 }
-
-/// A row of the terminal, and a column in it.
-type Place = (usize, usize);
 
 impl Shown {
     fn begin(&mut self, choices: &str, stderr: &Sink) {
         choices.clone_into(&mut self.choices);
-        let mark = if stderr.can_erase() { keys::MARK_PASTES } else { "" };
-        stderr.write(&format!("{mark}{choices}{}", on_screen(&self.line.text)));
-        self.move_cursor(stderr);
+        self.is_cut = false;
+        if stderr.can_erase() {
+            stderr.write(keys::MARK_PASTES);
+            self.print(stderr);
+        } else {
+            stderr.write(&self.whole());
+        }
         self.at = Some(Instant::now());
         self.appeared = self.at;
     }
 
-    /// Goes on below the line.
+    /// Goes on below the line. All of a tall one is shown once more.
     fn end(&mut self, stderr: &Sink) {
-        if stderr.can_erase() {
-            let cursor = std::mem::replace(&mut self.line.cursor, self.line.text.len());
-            let (from, to) = (self.place(cursor, stderr), self.place(self.line.cursor, stderr));
-            let down = to.0 - from.0;
-            let down = if down > 0 {
-                format!("\x1b[{down}B")
-            } else {
-                String::new()
-            };
-            stderr.write(&format!("{down}{}\n", keys::LEAVE_PASTES));
-        } else {
+        if !stderr.can_erase() {
             stderr.write("\n");
+            return;
         }
+        let (window, whole) = (Window::now_or_any(), self.whole());
+        let (cursor, end) = (window.end(&whole[..self.position()]).row, window.end(&whole).row);
+        let rest = if std::mem::take(&mut self.is_cut) {
+            self.erase() + &whole
+        } else if cursor < end {
+            format!("\x1b[{}B", end - cursor)
+        } else {
+            String::new()
+        };
+        self.line.cursor = self.line.text.len();
+        stderr.write(&format!("{rest}{}\n", keys::LEAVE_PASTES));
     }
 
     fn press(&mut self, key: &Key, stderr: &Sink) {
-        let (before, was_at_end) = (self.line.clone(), self.line.cursor == self.line.text.len());
-        // Nothing can be shown there but what is appended.
-        if !stderr.can_erase() && !matches!(key, Key::Text(_) | Key::Backspace) {
+        let before = self.whole();
+        let was_at_end = self.line.cursor == self.line.text.len();
+        if !stderr.can_erase() {
+            self.append(key, stderr);
             return;
         }
         if !self.line.edit(key) {
             return;
         }
         match key {
-            // A long text isn't shown again for each letter: it may have more rows than the screen.
-            Key::Text(text) if was_at_end => stderr.write(&on_screen(text)),
-            Key::Backspace if was_at_end && (!stderr.can_erase() || self.is_in_row_of(&before, stderr)) => {
-                let removed = &before.text[self.line.text.len()..];
-                stderr.write(&"\u{8} \u{8}".repeat(width(removed)));
-                return;
+            Key::Text(text) if was_at_end => {
+                let window = Window::now_or_any();
+                let (from, to) = (window.end(&before), window.end(&self.whole()));
+                if text.starts_with('\n') && !to_next_row(from, &before).is_empty() {
+                    // The row that follows has been begun, and a line break after a full row begins the same one.
+                    return self.reprint(stderr);
+                }
+                // What this moves out of the window has been seen.
+                stderr.write(&format!("{text}{}", to_next_row(to, text)));
+                self.row = (self.row + to.row - from.row).min(window.rows() - 1);
             }
-            _ => {
-                let (row, _) = place(&(self.choices.clone() + &before.text[..before.cursor]), columns(stderr));
-                let up = if row > 0 { format!("\x1b[{row}A") } else { String::new() };
-                stderr.write(&format!("\r{up}\x1b[J{}{}", self.choices, on_screen(&self.line.text)));
-            }
+            _ => self.reprint(stderr),
         }
-        self.move_cursor(stderr);
     }
 
-    fn is_in_row_of(&self, before: &TypedLine, stderr: &Sink) -> bool {
-        let end = place(&(self.choices.clone() + &before.text), columns(stderr));
-        end.1 > 0 && !before.text.ends_with('\n') && end.0 == self.place(self.line.text.len(), stderr).0
+    /// On a terminal where nothing can be shown but what is appended.
+    fn append(&mut self, key: &Key, stderr: &Sink) {
+        let before = self.line.text.len();
+        match key {
+            Key::Text(text) => stderr.write(text),
+            Key::Backspace => {}
+            _ => return,
+        }
+        let text = self.line.text.clone();
+        self.line.edit(key);
+        if self.line.text.len() < before {
+            let window = Window::now_or_any();
+            let removed = window.end(&text[self.line.text.len()..]).column;
+            stderr.write(&"\u{8} \u{8}".repeat(removed.into()));
+        }
     }
 
-    /// From the end of the text.
-    fn move_cursor(&self, stderr: &Sink) {
-        let (end, cursor) = (
-            self.place(self.line.text.len(), stderr),
-            self.place(self.line.cursor, stderr),
-        );
+    fn reprint(&mut self, stderr: &Sink) {
+        stderr.write(&self.erase());
+        self.print(stderr);
+    }
+
+    /// Moves to the first row that is shown, and erases all of them.
+    fn erase(&self) -> String {
+        let up = match self.row {
+            0 => String::new(),
+            rows => format!("\x1b[{rows}A"),
+        };
+        format!("\r{up}\x1b[J")
+    }
+
+    /// Prints as much as the window has room for, from the cursor's place, and moves the cursor to its place in it.
+    fn print(&mut self, stderr: &Sink) {
+        let window = Window::now_or_any();
+        let whole = self.whole();
+        let position = self.position();
+        let part = window.part(0, &whole, position);
+        self.is_cut |= part.is_some();
+        let part = part.unwrap_or(0..whole.len());
+        let shown = &whole[part.clone()];
+        let (mut end, cursor) = (window.end(shown), window.end(&whole[part.start..position]));
         let mut moves = String::new();
-        if end.1 == 0 && !self.line.text.ends_with('\n') {
-            // At the right edge, the cursor goes to the next row only with the next letter.
-            moves += " \r";
+        if part.end == whole.len() {
+            moves += to_next_row(end, shown);
+        } else if end.column == 0 && !shown.ends_with('\n') {
+            // The row after it is outside the window.
+            end.row -= 1;
         }
-        if end != cursor {
-            moves += "\r";
-            if end.0 > cursor.0 {
-                moves += &format!("\x1b[{}A", end.0 - cursor.0);
-            }
-            if cursor.1 > 0 {
-                moves += &format!("\x1b[{}C", cursor.1);
-            }
+        moves += "\r";
+        if end.row > cursor.row {
+            moves += &format!("\x1b[{}A", end.row - cursor.row);
         }
-        stderr.write(&moves);
+        if cursor.column > 0 {
+            moves += &format!("\x1b[{}C", cursor.column);
+        }
+        stderr.write(&format!("{shown}{moves}"));
+        self.row = cursor.row;
     }
 
-    fn place(&self, position: usize, stderr: &Sink) -> Place {
-        place(&(self.choices.clone() + &self.line.text[..position]), columns(stderr))
+    /// The cursor's in the whole.
+    const fn position(&self) -> usize {
+        self.choices.len() + self.line.cursor
+    }
+
+    fn whole(&self) -> String {
+        format!("{}{}", self.choices, self.line.text)
     }
 }
 
-fn columns(stderr: &Sink) -> usize {
-    stderr.width().unwrap_or(COLUMNS)
-}
-
-fn on_screen(text: &str) -> String {
-    text.replace('\t', "    ")
-}
-
-fn width(text: &str) -> usize {
-    on_screen(text).chars().map(|letter| letter.width().unwrap_or(0)).sum()
-}
-
-/// Where the cursor is after a text that begins at the left edge.
-fn place(text: &str, columns: usize) -> Place {
-    on_screen(text).chars().fold((0, 0), |(row, column), letter| {
-        let after = column + letter.width().unwrap_or(0);
-        match letter {
-            '\n' => (row + 1, 0),
-            _ if after > columns => (row + 1, after - column),
-            _ if after == columns => (row + 1, 0),
-            _ => (row, after),
-        }
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_place_of_the_cursor_is_counted_in_columns() {
-        for (text, expected) in [
-            ("", (0, 0)),
-            ("abc", (0, 3)),
-            ("abcd", (1, 0)),
-            ("abcde", (1, 1)),
-            ("ab\nc", (1, 1)),
-            ("字字", (1, 0)),
-            ("abc字", (1, 2)),
-            ("\ta", (1, 1)),
-        ] {
-            assert_eq!(place(text, 4), expected, "{text:?}");
-        }
+/// At the right edge, the cursor goes to the next row only with the next letter.
+fn to_next_row(end: Position, text: &str) -> &'static str {
+    if end.column == 0 && end.row > 0 && !text.ends_with('\n') {
+        " \r"
+    } else {
+        ""
     }
 }

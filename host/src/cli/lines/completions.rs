@@ -11,6 +11,7 @@ use rustyline::highlight::{CmdKind, Highlighter};
 use rustyline::hint::Hinter;
 use rustyline::validate::Validator;
 
+use super::PROMPT;
 use super::recall::Edits;
 use super::window::Window;
 use crate::cli::attach;
@@ -99,7 +100,7 @@ impl Highlighter for Completions {
         /// Removes the prompt, which stands before the first row alone.
         const NO_PROMPT: &str = "\r\x1b[K";
         let is_whole = self.is_sent.swap(false, Ordering::Relaxed);
-        match Window::now().and_then(|window| window.part(line, position)) {
+        match Window::now().and_then(|window| window.part(PROMPT.len(), line, position)) {
             Some(part) if part.start > 0 && !is_whole => Cow::Owned(format!("{NO_PROMPT}{}", &line[part])),
             Some(part) if !is_whole => Cow::Borrowed(&line[part]),
             _ => Cow::Borrowed(line),
@@ -108,7 +109,7 @@ impl Highlighter for Completions {
 
     /// Whether the line is printed again although only the cursor moves.
     fn highlight_char(&self, line: &str, position: usize, kind: CmdKind) -> bool {
-        let is_part = Window::now().is_some_and(|window| window.part(line, position).is_some());
+        let is_part = Window::now().is_some_and(|window| window.part(PROMPT.len(), line, position).is_some());
         // Once it is sent, the editor goes to its end, and all of it stays among what was printed.
         let is_sent = is_part && kind == CmdKind::ForcedRefresh && position == line.len();
         self.is_sent.store(is_sent, Ordering::Relaxed);

@@ -1,6 +1,6 @@
 //! What is shown of a line that is taller than the window: as many rows as the window has, with the cursor's.
 //!
-//! The editor prints the whole line, and then moves the cursor up by as many rows as it stands above the line's end. Where these are more
+//! A cursor can't be moved to what is above the window. The line editor prints the whole line, and then moves the cursor up by as many rows as it stands above the line's end. Where these are more
 //! than the window has, the cursor would stay in the window's first row, among words that it isn't at. And each key would print the rows
 //! above the window once more, into what the terminal keeps of earlier output.
 
@@ -10,10 +10,10 @@ use rustix::termios::tcgetwinsize;
 use rustyline::GraphemeClusterMode;
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::PROMPT;
-
-/// As the editor has it.
 const TAB_STOP: u16 = 8;
+
+/// The width of a terminal that doesn't say how wide it is.
+const COLUMNS: u16 = 80;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
@@ -22,11 +22,11 @@ pub struct Window {
     widths: GraphemeClusterMode,
 }
 
-/// Where something stands on the screen, counted from the beginning of the prompt.
+/// Where something stands on the screen, counted from the row in which a line begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Position {
-    row: usize,
-    column: u16,
+pub struct Position {
+    pub row: usize,
+    pub column: u16,
 }
 
 impl Position {
@@ -50,9 +50,27 @@ impl Window {
         })
     }
 
-    /// The part of the line that is to be printed so that it fills the window and the cursor stands where it belongs. `None`: all of it
-    /// has room.
-    pub fn part(&self, line: &str, position: usize) -> Option<Range<usize>> {
+    /// The same; a terminal that doesn't say it is as tall as anything.
+    pub fn now_or_any() -> Self {
+        Self::now().unwrap_or_else(|| Self {
+            rows: u16::MAX,
+            columns: COLUMNS,
+            widths: GraphemeClusterMode::from_env(),
+        })
+    }
+
+    pub const fn rows(&self) -> usize {
+        self.rows as usize
+    }
+
+    /// Where a text ends that begins at the left edge.
+    pub fn end(&self, text: &str) -> Position {
+        self.walk(text, Position::default(), |_, _| {})
+    }
+
+    /// The part of the line that is to be printed so that it fills the window and the cursor stands where it belongs. The line begins in
+    /// this column. `None`: all of it has room.
+    pub fn part(&self, column: usize, line: &str, position: usize) -> Option<Range<usize>> {
         let (before, after) = line.split_at_checked(position)?;
         let rows = usize::from(self.rows);
         // A byte takes a tab's columns at most. Nearly every line ends here.
@@ -62,7 +80,7 @@ impl Window {
         }
         let start = Position {
             row: 0,
-            column: u16::try_from(PROMPT.len()).unwrap_or_default(),
+            column: u16::try_from(column).unwrap_or_default(),
         };
         let cursor = self.walk(before, start, |_, _| {});
         let end = self.walk(after, cursor, |_, _| {});
@@ -153,9 +171,25 @@ mod tests {
             ("\t\t2\n3\n4", 0, Some("\t\t2\n3")),
             ("é\n\n\n\n", 2, Some("é\n\n")),
         ] {
-            let part = WINDOW.part(line, position);
+            let part = WINDOW.part(2, line, position);
             assert_eq!(part.map(|part| &line[part]), shown, "{line:?} at {position}");
         }
-        assert_eq!(WINDOW.part("é\n\n\n\n", 1), None, "within a character");
+        assert_eq!(WINDOW.part(2, "é\n\n\n\n", 1), None, "within a character");
+    }
+
+    #[test]
+    fn a_text_ends_where_its_last_letter_is_shown() {
+        for (text, row, column) in [
+            ("", 0, 0),
+            ("abc", 0, 3),
+            ("0123456789", 1, 0),
+            ("0123456789a", 1, 1),
+            ("ab\nc", 1, 1),
+            ("字字字字字", 1, 0),
+            ("012345678字", 1, 2),
+            ("\ta", 0, 9),
+        ] {
+            assert_eq!(WINDOW.end(text), Position { row, column }, "{text:?}");
+        }
     }
 }
