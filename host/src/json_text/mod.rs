@@ -74,6 +74,21 @@ impl<'a> Json<'a> {
         found.map(|field| field.value)
     }
 
+    /// The values of several fields, in the order of `names`. Reads the object once.
+    pub(crate) fn find<const N: usize>(self, names: [&str; N]) -> [Option<Self>; N] {
+        let mut found = [None; N];
+        for field in self.fields() {
+            let position = field
+                .name
+                .string()
+                .and_then(|name| names.iter().position(|wanted| name == *wanted));
+            if let Some(position) = position {
+                found[position] = Some(field.value);
+            }
+        }
+        found
+    }
+
     /// The items of an array. `None` for any other value.
     pub(crate) fn items(self) -> Option<impl Iterator<Item = Self>> {
         let mut rest = self.0.strip_prefix('[')?;
@@ -255,6 +270,8 @@ mod tests {
         assert_eq!(json.field("b").map(Json::text), Some("{ }"), "the last one counts");
         assert!(json.field("a").is_some(), "an escaped name is found by what it means");
         assert_eq!(json.field("x"), None);
+        let found = json.find(["x", "a", "b"]);
+        assert_eq!(found, ["x", "a", "b"].map(|name| json.field(name)));
         assert_eq!(
             json.minified(),
             r#"{"b":1.0,"\u0061":[12345678901234567890123,{"x":"}\"]"}],"b":{},"":null}"#

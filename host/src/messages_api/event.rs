@@ -95,34 +95,36 @@ impl<'a> StreamEvent<'a> {
             Err(error) if name.is_none_or(is_read) => return Err(EventError::NotJson(error)),
             Err(_) => return Ok(None),
         };
-        let field = |name: &str| data.field(name).unwrap_or(Json::NULL);
-        let index = || field("index").integer().ok_or(EventError::NoIndex);
-        let kind = field("type").string();
+        // One pass for all: this is done for each piece of an answer.
+        let [kind, error, index, message, content_block, delta, usage] =
+            data.find(["type", "error", "index", "message", "content_block", "delta", "usage"]);
+        let index = || index.and_then(Json::integer).ok_or(EventError::NoIndex);
+        let delta = delta.unwrap_or(Json::NULL);
+        let kind = kind.and_then(Json::string);
         let kind = match kind.as_deref() {
-            None if !field("error").is_null() => Some(ERROR),
+            None if error.is_some_and(|error| !error.is_null()) => Some(ERROR),
             kind => kind.or(name),
         };
         Ok(Some(match kind {
             Some(MESSAGE_START) => Self::MessageStart {
-                message: Message::read_head(field("message")),
+                message: Message::read_head(message.unwrap_or(Json::NULL)),
             },
             Some(CONTENT_BLOCK_START) => Self::ContentBlockStart {
                 index: index()?,
-                content_block: field("content_block"),
+                content_block: content_block.unwrap_or(Json::NULL),
             },
             Some(CONTENT_BLOCK_DELTA) => Self::ContentBlockDelta {
                 index: index()?,
-                delta: Delta::read(field("delta")),
+                delta: Delta::read(delta),
             },
             Some(MESSAGE_DELTA) => {
-                let delta = field("delta");
                 let text = |name: &str| Some(delta.field(name)?.string()?.into_owned());
                 Self::MessageDelta {
                     delta: MessageDelta {
                         stop_reason: text("stop_reason"),
                         stop_details: StopDetails::read(delta),
                     },
-                    usage: data.field("usage").map(|usage| Usage::read(&usage.to_value())),
+                    usage: usage.map(|usage| Usage::read(&usage.to_value())),
                 }
             }
             Some(MESSAGE_STOP) => Self::MessageStop,
@@ -152,14 +154,16 @@ fn sentence(data: &str) -> ErrorBody {
 impl<'a> Delta<'a> {
     /// A field of an unexpected type counts as empty.
     fn read(delta: Json<'a>) -> Self {
-        let body = |name: &str| delta.field(name).and_then(Json::string_body).unwrap_or_default();
-        let kind = delta.field("type").and_then(Json::string);
+        let [kind, text, json, thinking, signature, citation] =
+            delta.find(["type", "text", "partial_json", "thinking", "signature", "citation"]);
+        let body = |value: Option<Json<'a>>| value.and_then(Json::string_body).unwrap_or_default();
+        let kind = kind.and_then(Json::string);
         match kind.as_deref() {
-            Some("text_delta") => Self::Text(body("text")),
-            Some("input_json_delta") => Self::InputJson(body("partial_json")),
-            Some("thinking_delta") => Self::Thinking(body("thinking")),
-            Some("signature_delta") => Self::Signature(body("signature")),
-            Some("citations_delta") => Self::Citation(delta.field("citation").unwrap_or(Json::NULL)),
+            Some("text_delta") => Self::Text(body(text)),
+            Some("input_json_delta") => Self::InputJson(body(json)),
+            Some("thinking_delta") => Self::Thinking(body(thinking)),
+            Some("signature_delta") => Self::Signature(body(signature)),
+            Some("citations_delta") => Self::Citation(citation.unwrap_or(Json::NULL)),
             Some("compaction_delta") => Self::Compaction(delta),
             _ => Self::Unknown,
         }

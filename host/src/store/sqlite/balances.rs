@@ -5,9 +5,9 @@
 //! somebody else has reserved anything.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
+use indexmap::{Equivalent, IndexMap};
 use rusqlite::{Connection, params};
 
 use super::Statements;
@@ -33,9 +33,9 @@ pub(super) struct Balances {
     version: i64,
     /// Only windows of this day are here, because what is booked for a later day counts in them too.
     day: String,
-    windows: HashMap<Key, Balance>,
-    /// The windows that differ from their rows.
-    changed: Vec<Key>,
+    windows: IndexMap<Key, Balance>,
+    /// The positions of the windows that differ from their rows.
+    changed: Vec<usize>,
     /// By tenant.
     overrides: HashMap<String, Overrides>,
     /// Whether no other process has an open reservation.
@@ -56,6 +56,13 @@ impl Key {
             tenant: window.tenant.to_owned(),
             period: window.period.to_owned(),
         }
+    }
+}
+
+/// Both hash the same fields in the same order.
+impl Equivalent<Key> for Window<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        (self.scope, self.tenant, self.period) == (key.scope, &key.tenant, &key.period)
     }
 }
 
@@ -88,7 +95,8 @@ impl Balances {
         scope: Scope,
         attribution: &Attribution<'_>,
     ) -> rusqlite::Result<Totals> {
-        Ok(self.balance(connection, scope, attribution)?.own)
+        let (_, balance) = self.balance(connection, scope, attribution)?;
+        Ok(balance.own)
     }
 
     /// What counts in a window: its own totals, and those of [later ones](Window::counts).
@@ -98,7 +106,7 @@ impl Balances {
         scope: Scope,
         attribution: &Attribution<'_>,
     ) -> rusqlite::Result<Totals> {
-        let balance = self.balance(connection, scope, attribution)?;
+        let (_, balance) = self.balance(connection, scope, attribution)?;
         Ok(balance.own.plus(balance.later))
     }
 
@@ -114,13 +122,13 @@ impl Balances {
             LARGEST.min(total.saturating_sub(before).saturating_add(after))
         };
         for scope in Scope::ALL {
-            let balance = self.balance(connection, scope, attribution)?;
+            let (position, balance) = self.balance(connection, scope, attribution)?;
             balance.own = Totals {
                 spent: replaced(balance.own.spent, before.spent, after.spent),
                 reserved: replaced(balance.own.reserved, before.reserved, after.reserved),
             };
             if !std::mem::replace(&mut balance.is_changed, true) {
-                self.changed.push(Key::of(&scope.window(attribution)));
+                self.changed.push(position);
             }
         }
         Ok(())
@@ -154,8 +162,8 @@ impl Balances {
     /// Before the rows are read otherwise, and before the end of a transaction or a savepoint: writes what was changed.
     pub(super) fn write(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         // Not all that are kept: these are thousands.
-        for key in &self.changed {
-            let Some(balance) = self.windows.get_mut(key) else {
+        for position in &self.changed {
+            let Some((key, balance)) = self.windows.get_index_mut(*position) else {
                 continue;
             };
             let Totals { spent, reserved } = balance.own;
@@ -174,17 +182,21 @@ impl Balances {
         connection: &Connection,
         scope: Scope,
         attribution: &Attribution<'_>,
-    ) -> rusqlite::Result<&mut Balance> {
+    ) -> rusqlite::Result<(usize, &mut Balance)> {
         if self.day != attribution.day {
             self.write(connection)?;
             self.windows.clear();
             attribution.day.clone_into(&mut self.day);
         }
         let window = scope.window(attribution);
-        Ok(match self.windows.entry(Key::of(&window)) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unknown) => unknown.insert(read(connection, &window)?),
-        })
+        let position = match self.windows.get_index_of(&window) {
+            Some(known) => known,
+            None => {
+                let (position, _) = self.windows.insert_full(Key::of(&window), read(connection, &window)?);
+                position
+            }
+        };
+        Ok((position, &mut self.windows[position]))
     }
 }
 

@@ -110,13 +110,13 @@ pub(super) fn tenants(connection: &Connection, now: Timestamp) -> rusqlite::Resu
 
 pub(super) fn status(
     connection: &Connection,
+    balances: &mut Balances,
     tenant: &str,
     session_id: Option<&str>,
     limits: &BudgetLimits,
     now: Timestamp,
 ) -> rusqlite::Result<Vec<BudgetStatus>> {
     let day = utc_day(now);
-    let mut balances = Balances::default();
     let limits = limits.overridden(&balances.overrides(connection, tenant)?);
     let attribution = Attribution {
         tenant,

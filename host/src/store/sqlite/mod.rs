@@ -479,7 +479,18 @@ impl BookReader for Sqlite {
         limits: &BudgetLimits,
         now: Timestamp,
     ) -> Result<Vec<BudgetStatus>, LedgerError> {
-        self.read_books(|connection| books::status(connection, tenant, session_id, limits, now))
+        let Self {
+            database,
+            path,
+            balances,
+            ..
+        } = self;
+        let mut read = || {
+            let transaction = database.begin(TransactionBehavior::Deferred)?;
+            balances.refresh(&transaction)?;
+            Ok(books::status(&transaction, balances, tenant, session_id, limits, now)?)
+        };
+        read().map_err(|failure: Failure| schema::error_at(path, failure))
     }
 
     fn limit_overrides(&mut self, tenant: &str) -> Result<Vec<(Scope, Option<LimitOverride>)>, LedgerError> {

@@ -116,6 +116,8 @@ pub(super) fn error_at(path: &Path, failure: impl Into<Failure>) -> LedgerError 
 /// A private in-memory database, lost with its connection.
 pub(super) fn in_memory() -> Result<Database, Failure> {
     let mut connection = Connection::open_in_memory()?;
+    // In memory, each commit that splits a page looks at all pages. With larger ones there are fewer of both.
+    connection.pragma_update(None, "page_size", 8_192)?;
     SCHEMA.migrate(&mut connection)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(Database::in_memory(connection))
