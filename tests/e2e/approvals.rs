@@ -7,11 +7,10 @@ use cofferdam::tools::builtin;
 use cofferdam_tests::{Behaviour, HttpServer, Lab, McpClient, Ran, Terminal, finish, tool_call};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use rusqlite::Connection;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 
-use crate::lab;
+use crate::{books, lab};
 
 /// What asks the terminal to mark what is pasted: from then on a line is edited.
 const PROMPT: &str = "\u{1b}[?2004h";
@@ -83,11 +82,6 @@ async fn kinds(lab: &Lab, session: &str) -> Vec<String> {
     let facts = shown.expect_code(0).json();
     let facts = facts["facts"].as_array().unwrap().iter();
     facts.map(|fact| text(&fact["fact"], "kind").to_owned()).collect()
-}
-
-/// The books of the lab, to make happen in them what takes a day, or a kill at one moment.
-pub(crate) fn books(lab: &Lab) -> Connection {
-    Connection::open(lab.path("data/cofferdam/ledger.sqlite3")).unwrap()
 }
 
 #[tokio::test]
@@ -859,6 +853,7 @@ async fn what_was_begun_before_a_question_could_be_read_is_no_answer() {
 async fn the_model_reads_all_of_a_reason_and_no_key() {
     const LEFT: &str = "\u{1b}[D";
     let long = "x".repeat(4_500);
+    let (full, more) = ("x".repeat(77), "\ry".repeat(23));
     for (term, typed, reason) in [
         (
             "xterm",
@@ -871,6 +866,12 @@ async fn the_model_reads_all_of_a_reason_and_no_key() {
             "one\ntwo".to_owned(),
         ),
         ("xterm", format!("n {long}{LEFT}y\r"), format!("{}yx", &long[1..])),
+        // With the question, 77 letters fill a row. More rows follow than the window has.
+        (
+            "xterm",
+            format!("n \u{1b}[200~{full}{more}\u{1b}[201~{}!\r", LEFT.repeat(more.len())),
+            format!("{full}!{more}").replace('\r', "\n"),
+        ),
         ("dumb", format!("n {long}.\u{7f}!\r"), format!("{long}!")),
         ("dumb", "n one\rtwo\r".to_owned(), "one\ntwo".to_owned()),
     ] {

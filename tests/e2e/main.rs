@@ -62,6 +62,7 @@ use std::path::{Path, PathBuf};
 
 use cofferdam::simulator::Answer;
 use cofferdam_tests::Lab;
+use rusqlite::Connection;
 
 /// A lab with the binary of this build.
 fn lab(answers: impl IntoIterator<Item = Answer>) -> Lab {
@@ -71,4 +72,9 @@ fn lab(answers: impl IntoIterator<Item = Answer>) -> Lab {
 /// The compilation cache of all tests: in cargo's folder for temporary test files, which others can't write to.
 fn cache() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache")
+}
+
+/// The books of the lab, to make happen in them what takes a day, or a kill at one moment.
+fn books(lab: &Lab) -> Connection {
+    Connection::open(lab.path("data/cofferdam/ledger.sqlite3")).unwrap()
 }

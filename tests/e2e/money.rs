@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::Child;
 
-use crate::lab;
+use crate::{books, lab};
 
 fn costing(input: u64, output: u64) -> Answer {
     let figures = UsageFigures {
@@ -635,7 +635,7 @@ async fn a_clock_that_was_ahead_opens_no_second_day() {
         lab.configure("[budget]\nhost_day_usd = 0.25\n");
         run(&lab).await.expect_code(0);
         // As if the clock had shown the end of time when it was booked.
-        let books = rusqlite::Connection::open(ledger_file(&lab)).unwrap();
+        let books = books(&lab);
         books
             .execute_batch(
                 "UPDATE reservations SET day = '9999-12-31';

@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Child;
 
-use crate::approvals::books;
-use crate::lab;
+use crate::{books, lab};
 
 /// What asks the terminal to mark what is pasted: from then on a line is edited.
 const PROMPT: &str = "\u{1b}[?2004h";

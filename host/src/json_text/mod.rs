@@ -75,7 +75,7 @@ impl<'a> Json<'a> {
     }
 
     /// The values of several fields, in the order of `names`. Reads the object once.
-    pub(crate) fn find<const N: usize>(self, names: [&str; N]) -> [Option<Self>; N] {
+    pub(crate) fn fields_named<const N: usize>(self, names: [&str; N]) -> [Option<Self>; N] {
         let mut found = [None; N];
         for field in self.fields() {
             let position = field
@@ -270,7 +270,7 @@ mod tests {
         assert_eq!(json.field("b").map(Json::text), Some("{ }"), "the last one counts");
         assert!(json.field("a").is_some(), "an escaped name is found by what it means");
         assert_eq!(json.field("x"), None);
-        let found = json.find(["x", "a", "b"]);
+        let found = json.fields_named(["x", "a", "b"]);
         assert_eq!(found, ["x", "a", "b"].map(|name| json.field(name)));
         assert_eq!(
             json.minified(),

@@ -97,7 +97,7 @@ impl<'a> StreamEvent<'a> {
         };
         // One pass for all: this is done for each piece of an answer.
         let [kind, error, index, message, content_block, delta, usage] =
-            data.find(["type", "error", "index", "message", "content_block", "delta", "usage"]);
+            data.fields_named(["type", "error", "index", "message", "content_block", "delta", "usage"]);
         let index = || index.and_then(Json::integer).ok_or(EventError::NoIndex);
         let delta = delta.unwrap_or(Json::NULL);
         let kind = kind.and_then(Json::string);
@@ -155,7 +155,7 @@ impl<'a> Delta<'a> {
     /// A field of an unexpected type counts as empty.
     fn read(delta: Json<'a>) -> Self {
         let [kind, text, json, thinking, signature, citation] =
-            delta.find(["type", "text", "partial_json", "thinking", "signature", "citation"]);
+            delta.fields_named(["type", "text", "partial_json", "thinking", "signature", "citation"]);
         let body = |value: Option<Json<'a>>| value.and_then(Json::string_body).unwrap_or_default();
         let kind = kind.and_then(Json::string);
         match kind.as_deref() {

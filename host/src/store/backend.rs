@@ -54,7 +54,7 @@ pub(crate) enum Change {
     /// Deletes a session with everything that only it uses.
     DeleteSession { id: Arc<str> },
     /// Notes what the clock shows, and deletes up to [`EXPIRED_AT_ONCE`] sessions that nobody has: those that were last changed longer
-    /// than `retention` before a time that has passed for sure, and the oldest of those that are too much.
+    /// than `retention` before the newest confirmed time, and the oldest of those that are too much.
     DeleteExpired {
         now: Timestamp,
         retention: SignedDuration,

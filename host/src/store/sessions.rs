@@ -132,9 +132,9 @@ impl Store {
     /// Deletes the sessions that nobody drives and that were last changed more than `retention` ago, and the oldest others beyond
     /// `max_bytes`. Returns their number.
     ///
-    /// `now` may be wrong: a session is deleted for its age only by a time that an earlier call gave, at least a day before this one.
-    /// So it is kept for up to a day longer than `retention` where this is called every hour, and a clock that is ahead for less than a
-    /// day deletes nothing.
+    /// `now` may be wrong: a session is deleted for its age only by the newest time that an earlier call gave, at least a day before
+    /// this one. So it is kept for up to a day longer than `retention` if this is called every hour, and longer if calls are farther apart.
+    /// A clock that jumps ahead once, for less than a day, deletes nothing for its age.
     ///
     /// # Errors
     ///

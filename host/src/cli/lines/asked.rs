@@ -310,7 +310,7 @@ struct Shown {
     appeared: Option<Instant>,
     /// How far the cursor is below the first row that is shown.
     row: usize,
-    /// Whether some of it never was on the screen.
+    /// Whether a part of it was printed without the rest.
     is_cut: bool,
 }
 
@@ -348,25 +348,22 @@ impl Shown {
     }
 
     fn press(&mut self, key: &Key, stderr: &Sink) {
-        let before = self.whole();
-        let was_at_end = self.line.cursor == self.line.text.len();
         if !stderr.can_erase() {
             self.append(key, stderr);
             return;
         }
+        let before = self.whole();
+        let was_at_end = self.line.cursor == self.line.text.len();
         if !self.line.edit(key) {
             return;
         }
+        let window = Window::now_or_any();
+        let (from, to) = (window.end(&before), window.end(&self.whole()));
         match key {
-            Key::Text(text) if was_at_end => {
-                let window = Window::now_or_any();
-                let (from, to) = (window.end(&before), window.end(&self.whole()));
-                if text.starts_with('\n') && !to_next_row(from, &before).is_empty() {
-                    // The row that follows has been begun, and a line break after a full row begins the same one.
-                    return self.reprint(stderr);
-                }
+            // After a full row the next one has been begun: a line break would begin another, and an accent would stand alone.
+            Key::Text(text) if was_at_end && to_next_row(from, &before).is_empty() && to.row >= from.row => {
                 // What this moves out of the window has been seen.
-                stderr.write(&format!("{text}{}", to_next_row(to, text)));
+                stderr.write(&format!("{}{}", on_screen(text), to_next_row(to, text)));
                 self.row = (self.row + to.row - from.row).min(window.rows() - 1);
             }
             _ => self.reprint(stderr),
@@ -377,15 +374,15 @@ impl Shown {
     fn append(&mut self, key: &Key, stderr: &Sink) {
         let before = self.line.text.len();
         match key {
-            Key::Text(text) => stderr.write(text),
+            Key::Text(text) => stderr.write(&on_screen(text)),
             Key::Backspace => {}
             _ => return,
         }
         let text = self.line.text.clone();
         self.line.edit(key);
         if self.line.text.len() < before {
-            let window = Window::now_or_any();
-            let removed = window.end(&text[self.line.text.len()..]).column;
+            let removed = on_screen(&text[self.line.text.len()..]);
+            let removed = Window::now_or_any().end(&removed).column;
             stderr.write(&"\u{8} \u{8}".repeat(removed.into()));
         }
     }
@@ -413,11 +410,13 @@ impl Shown {
         self.is_cut |= part.is_some();
         let part = part.unwrap_or(0..whole.len());
         let shown = &whole[part.clone()];
-        let (mut end, cursor) = (window.end(shown), window.end(&whole[part.start..position]));
+        let mut end = window.end(shown);
+        let cursor = whole.get(part.start..position).map(|before| window.end(before));
+        let cursor = cursor.unwrap_or_default();
         let mut moves = String::new();
         if part.end == whole.len() {
             moves += to_next_row(end, shown);
-        } else if end.column == 0 && !shown.ends_with('\n') {
+        } else if end.column == 0 && end.row > 0 && !shown.ends_with('\n') {
             // The row after it is outside the window.
             end.row -= 1;
         }
@@ -433,13 +432,18 @@ impl Shown {
     }
 
     /// The cursor's in the whole.
-    const fn position(&self) -> usize {
-        self.choices.len() + self.line.cursor
+    fn position(&self) -> usize {
+        self.choices.len() + on_screen(&self.line.text[..self.line.cursor]).len()
     }
 
     fn whole(&self) -> String {
-        format!("{}{}", self.choices, self.line.text)
+        format!("{}{}", self.choices, on_screen(&self.line.text))
     }
+}
+
+/// A tab as blanks, which take the same room wherever they stand.
+fn on_screen(text: &str) -> String {
+    text.replace('\t', "    ")
 }
 
 /// At the right edge, the cursor goes to the next row only with the next letter.

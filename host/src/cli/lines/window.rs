@@ -1,8 +1,8 @@
 //! What is shown of a line that is taller than the window: as many rows as the window has, with the cursor's.
 //!
-//! A cursor can't be moved to what is above the window. The line editor prints the whole line, and then moves the cursor up by as many rows as it stands above the line's end. Where these are more
-//! than the window has, the cursor would stay in the window's first row, among words that it isn't at. And each key would print the rows
-//! above the window once more, into what the terminal keeps of earlier output.
+//! The cursor can't move above the window. The line editor prints the whole line, and then moves the cursor up by as many rows as it
+//! stands above the line's end. If these were more than the window has, the cursor would stay in the window's first row, among words that
+//! it isn't at. And each key would print the rows above the window once more, into what the terminal keeps of earlier output.
 
 use std::ops::Range;
 
@@ -50,13 +50,15 @@ impl Window {
         })
     }
 
-    /// The same; a terminal that doesn't say it is as tall as anything.
+    /// The same. A terminal that doesn't say its width has 80 columns, and one without a useful height is as tall as any text.
     pub fn now_or_any() -> Self {
-        Self::now().unwrap_or_else(|| Self {
-            rows: u16::MAX,
-            columns: COLUMNS,
+        let size = tcgetwinsize(std::io::stdin()).ok();
+        let more_than_one = |size: u16| (size > 1).then_some(size);
+        Self {
+            rows: size.and_then(|size| more_than_one(size.ws_row)).unwrap_or(u16::MAX),
+            columns: size.and_then(|size| more_than_one(size.ws_col)).unwrap_or(COLUMNS),
             widths: GraphemeClusterMode::from_env(),
-        })
+        }
     }
 
     pub const fn rows(&self) -> usize {
@@ -69,9 +71,10 @@ impl Window {
     }
 
     /// The part of the line that is to be printed so that it fills the window and the cursor stands where it belongs. The line begins in
-    /// this column. `None`: all of it has room.
+    /// this column. `None`: all of it has room. The part begins behind the cursor's byte if that is at the end of a full row and a line
+    /// break follows: the cursor is shown at the beginning of the next row.
     pub fn part(&self, column: usize, line: &str, position: usize) -> Option<Range<usize>> {
-        let (before, after) = line.split_at_checked(position)?;
+        let before = line.get(..position)?;
         let rows = usize::from(self.rows);
         // A byte takes a tab's columns at most. Nearly every line ends here.
         let most = line.matches('\n').count() + line.len() * usize::from(TAB_STOP) / usize::from(self.columns) + 2;
@@ -82,17 +85,17 @@ impl Window {
             row: 0,
             column: u16::try_from(column).unwrap_or_default(),
         };
-        let cursor = self.walk(before, start, |_, _| {});
-        let end = self.walk(after, cursor, |_, _| {});
-        if end.row < rows {
-            return None;
-        }
         // Where each row begins, and where the one before it ends.
         let (mut begins, mut ends) = (vec![0], Vec::new());
-        self.walk(line, start, |end, next| {
+        let end = self.walk(line, start, |end, next| {
             ends.push(end);
             begins.push(next);
         });
+        if end.row < rows {
+            return None;
+        }
+        // After a full row, this is the beginning of the next one, even if a line break follows.
+        let cursor = self.walk(before, start, |_, _| {});
         if end.row - cursor.row < rows {
             // The last rows. At the end of one that is full, the editor begins another one itself.
             return Some(*begins.get(end.row + 1 - rows)?..line.len());
@@ -131,6 +134,8 @@ impl Window {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
     use super::*;
 
     const WINDOW: Window = Window {
@@ -175,6 +180,27 @@ mod tests {
             assert_eq!(part.map(|part| &line[part]), shown, "{line:?} at {position}");
         }
         assert_eq!(WINDOW.part(2, "é\n\n\n\n", 1), None, "within a character");
+    }
+
+    proptest! {
+        /// A row that is exactly full, a line break after it and a narrow window come up often with so few letters.
+        #[test]
+        fn any_part_has_room_and_shows_the_cursor(line in "[a字\\n]{0,50}", rows in 2_u16..5, columns in 2_u16..6) {
+            let window = Window { rows, columns, ..WINDOW };
+            let rows = usize::from(rows);
+            for (position, _) in line.char_indices().chain([(line.len(), 'a')]) {
+                let Some(part) = window.part(0, &line, position) else {
+                    prop_assert!(window.end(&line).row < rows);
+                    continue;
+                };
+                prop_assert!(part.start <= position + 1 && position <= part.end, "{part:?} at {position}");
+                let shown = &line[part.clone()];
+                let is_full = part.end < line.len() && window.end(shown).column == 0 && !shown.ends_with('\n');
+                prop_assert!(window.end(shown).row < rows + usize::from(is_full), "{shown:?}");
+                let cursor = line.get(part.start..position).map_or(0, |before| window.end(before).row);
+                prop_assert!(cursor < rows, "{cursor}");
+            }
+        }
     }
 
     #[test]

@@ -245,6 +245,21 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    /// Otherwise a window that was changed would be read once more, and what was booked in it forgotten.
+    #[test]
+    fn a_window_is_found_by_its_borrowed_names() {
+        let attribution = Attribution {
+            tenant: "default",
+            session_id: "s",
+            day: "2026-11-30",
+        };
+        let windows = Scope::ALL.map(|scope| scope.window(&attribution));
+        let kept: IndexMap<Key, usize> = windows.iter().map(Key::of).zip(0..).collect();
+        for (position, window) in windows.iter().enumerate() {
+            assert_eq!(kept.get(window), Some(&position), "{window:?}");
+        }
+    }
+
     #[test]
     fn windows_are_forgotten_once_there_are_too_many() {
         let connection = Connection::open_in_memory().unwrap();

@@ -69,6 +69,21 @@ impl Checkpoints {
         }
     }
 
+    /// Copies all of the log and empties it, unless somebody reads or another process copies. Whether it is empty.
+    pub(super) fn empty_log(&self, connection: &Connection) -> bool {
+        let _mine = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let emptied = at_once(connection, || {
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0))
+        });
+        match emptied {
+            Ok(is_busy) => !is_busy,
+            Err(error) => {
+                tracing::debug!(%error, "could not empty the write-ahead log after a deletion yet");
+                false
+            }
+        }
+    }
+
     fn wake(&mut self, database: &Database, path: &Path) {
         if self.copier.is_none() {
             match Copier::start(self, database, path) {
@@ -154,20 +169,6 @@ fn copy(connection: &Connection) -> bool {
     })
 }
 
-/// Copies all of the log and empties it, unless somebody reads or copies. Whether it is empty.
-pub(super) fn empty_log(connection: &Connection) -> bool {
-    let emptied = at_once(connection, || {
-        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0))
-    });
-    match emptied {
-        Ok(is_busy) => !is_busy,
-        Err(error) => {
-            tracing::debug!(%error, "could not empty the write-ahead log after a deletion yet");
-            false
-        }
-    }
-}
-
 /// Works without waiting for others' locks, because others wait for this connection.
 fn at_once<T>(connection: &Connection, work: impl FnOnce() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
     let millis: u32 = connection.query_row("PRAGMA busy_timeout", [], |row| row.get(0))?;
@@ -217,6 +218,11 @@ mod tests {
 
         /// A commit of about so many pages.
         fn commit(&mut self, pages: u32) {
+            self.insert(pages);
+            self.checkpoints.after_commit(&self.database, &self.path);
+        }
+
+        fn insert(&mut self, pages: u32) {
             self.database
                 .execute(
                     "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?1)
@@ -224,7 +230,6 @@ mod tests {
                     [pages],
                 )
                 .unwrap();
-            self.checkpoints.after_commit(&self.database, &self.path);
         }
 
         /// Pages in the log, and how many of them are copied, asked over a connection of its own that copies nothing.
@@ -290,6 +295,28 @@ mod tests {
         file.commit(1);
         file.commit(1);
         assert!(file.log().0 < 10, "the next commits start it over: {:?}", file.log());
+    }
+
+    #[test]
+    fn a_commit_at_the_limit_waits_for_the_copy_that_is_under_way() {
+        let mut file = File::new();
+        let turn = Arc::clone(&file.checkpoints.turn);
+        let copying = turn.lock().unwrap();
+        let (committed, is_committed) = sync_channel(0);
+        std::thread::scope(|threads| {
+            let commit = threads.spawn(|| {
+                file.insert(MAX_PAGES);
+                committed.send(()).unwrap();
+                file.checkpoints.after_commit(&file.database, &file.path);
+            });
+            is_committed.recv().unwrap();
+            // Copying takes less.
+            std::thread::sleep(Duration::from_millis(300));
+            assert!(!commit.is_finished());
+            drop(copying);
+        });
+        let (pages, copied) = file.log();
+        assert_eq!(pages, copied);
     }
 
     #[test]

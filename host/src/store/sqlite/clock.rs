@@ -1,8 +1,10 @@
-//! What can be deleted for its age, although the clock may be wrong.
+//! Which time retention trusts.
 //!
 //! Nothing in a machine tells a clock that jumped a month ahead from a month without power. So a time counts as passed only once it
-//! was noted and the clock has gone on for [`DELAY`] since: a clock that is corrected within that has deleted nothing, and a machine that was
-//! off for a month keeps what it has for that long. A note that lies ahead of the clock was made by a wrong one, and is dropped.
+//! was noted and the clock has gone on for [`DELAY`] since: a clock that jumped ahead and is corrected
+//! within that has deleted nothing, and a machine that was off for a month keeps what it has for that long. A note that lies ahead of the
+//! clock was made by a wrong one, and is dropped. Two jumps ahead without a correction between them are believed: the first looks like a
+//! time that was noted long before the second.
 
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::Connection;
@@ -14,7 +16,7 @@ const DELAY: SignedDuration = SignedDuration::from_hours(24);
 /// Notes are at least this far apart, so there are few.
 const BETWEEN_NOTES: SignedDuration = SignedDuration::from_hours(1);
 
-/// Notes what the clock shows, and returns the newest time that has passed for sure, if one has.
+/// Notes what the clock shows, and returns the newest confirmed time, if there is one.
 pub(super) fn passed(connection: &Connection, now: Timestamp) -> rusqlite::Result<Option<Timestamp>> {
     let now = now.as_second();
     connection.run("DELETE FROM clock WHERE seconds > ?1", [now])?;

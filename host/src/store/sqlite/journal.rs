@@ -178,7 +178,8 @@ pub(super) fn delete(connection: &Connection, owner: &Owner, id: &str) -> Result
     Ok(())
 }
 
-/// The ids of up to [`EXPIRED_AT_ONCE`] sessions that nobody who lives has and that need not be kept, the oldest first.
+/// The ids of up to [`EXPIRED_AT_ONCE`] sessions that nobody who lives has and that need not be kept, the oldest first: those that
+/// were last changed `before`, if that is known, and those that are too much.
 pub(super) fn expired(
     connection: &Connection,
     owner: &Owner,

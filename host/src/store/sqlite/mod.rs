@@ -293,7 +293,10 @@ impl Sqlite {
         *holds_deleted |= results.iter().flatten().any(Worked::has_deleted);
         if *holds_deleted {
             // A reader can prevent it; then it is done after a later commit.
-            *holds_deleted = !checkpoint::empty_log(database);
+            // In memory there is no log.
+            *holds_deleted = checkpoints
+                .as_ref()
+                .is_some_and(|checkpoints| !checkpoints.empty_log(database));
         }
         if let Some(checkpoints) = checkpoints {
             checkpoints.after_commit(database, path);
