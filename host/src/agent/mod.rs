@@ -7,6 +7,7 @@ mod answer_format;
 mod approval;
 mod consequences;
 mod decisions;
+mod differences;
 mod explain;
 mod gate;
 #[cfg(test)]

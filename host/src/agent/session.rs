@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::agent::Agent;
 use super::answer_format::AnswerFormat;
 use super::approval::{Approver, given_up};
+use super::differences::{changes_since, setting};
 use super::explain::explain;
 use super::journal::Journal;
 use super::known_tools::kept_tools;
@@ -18,14 +19,11 @@ use super::run::{Ended, Run, failed};
 use crate::events::{Ending, ErrorInfo, EventKind};
 use crate::fault::{self, Point};
 use crate::ledger::BudgetStatus;
-use crate::session::{CallState, Fact, OpenApproval, SessionError, State, StoredAttachment, StoredTool, ToolMark};
+use crate::session::{CallState, Fact, OpenApproval, SessionError, State, StoredAttachment};
 use crate::store::{StoreError, Taken};
 use crate::telemetry::Emitter;
 use crate::tools::AnswerSchema;
 use crate::transcript::{Attachment, AttachmentContent, Block, MAX_ATTACHMENT_BYTES, is_blank};
-
-/// The most tools that a line about a change names.
-const MAX_NAMED_TOOLS: usize = 5;
 
 /// How to stop one run, and who reads its text.
 #[derive(Clone, Debug)]
@@ -107,7 +105,7 @@ impl Session {
         let Taken { lease, seq, state } = store.take_session(id).await?;
         let journal = Journal::leased(&store, tenant, lease, seq);
         let mut session = Self::with(agent, tenant, info.id, state, journal);
-        session.changes = session.changes_since();
+        session.changes = changes_since(&session.state, &session.agent);
         session.is_reopened = true;
         Ok(session)
     }
@@ -457,69 +455,7 @@ impl Session {
 
     /// Writes down with what the next runs are made.
     fn opened(&mut self) {
-        let fact = self.setting();
-        self.record(&fact);
-    }
-
-    fn setting(&self) -> Fact {
-        let parts = self.agent.parts();
-        let tools = parts.tools.tools().map(|tool| ToolMark {
-            name: tool.name.clone(),
-            plugin: tool.plugin.clone(),
-            digest: tool.digest(),
-        });
-        Fact::Opened {
-            model: parts.model.model().to_owned(),
-            system_sha256: self.agent.system_sha256().to_owned(),
-            tools: tools.collect(),
-            definitions: kept_tools(&self.agent),
-        }
-    }
-
-    /// What differs from when the session was last driven, a line each.
-    fn changes_since(&self) -> Vec<String> {
-        let mut changes = Vec::new();
-        let parts = self.agent.parts();
-        let now = parts.model.model();
-        if let Some(before) = self.state.model.as_deref().filter(|before| *before != now) {
-            changes.push(format!("the model is now `{now}`, before it was `{before}`"));
-        }
-        let system = self.agent.system_sha256();
-        if self
-            .state
-            .system_sha256
-            .as_deref()
-            .is_some_and(|before| before != system)
-        {
-            changes.push("the system prompt changed".to_owned());
-        }
-        let (mut gone, mut changed) = (Vec::new(), Vec::new());
-        for before in &self.state.tools {
-            match parts.tools.get(&before.name) {
-                None => gone.push(before.name.as_str()),
-                Some(tool) if tool.digest() != before.digest => changed.push(before.name.as_str()),
-                Some(_) => {}
-            }
-        }
-        let is_new = |name: &str| !self.state.tools.iter().any(|before| before.name == name);
-        let names = parts.tools.tools().map(|tool| tool.name.as_str());
-        let new: Vec<&str> = names.filter(|name| is_new(name)).collect();
-        changes.extend(about_tools(&gone, "is gone", "are gone"));
-        changes.extend(about_tools(&changed, "has another component", "have another component"));
-        changes.extend(about_tools(&new, "is new", "are new"));
-        let kept = kept_tools(&self.agent).unwrap_or_default();
-        let known = self.state.known_tools.last().map_or(&[][..], |known| &known.tools);
-        let is_redefined = |tool: &&StoredTool| {
-            let before = known.iter().find(|before| before.name == tool.name);
-            before.is_some_and(|before| !before.reads_like(tool)) && !changed.contains(&&*tool.name)
-        };
-        let redefined: Vec<&str> = kept.iter().filter(is_redefined).map(|tool| &*tool.name).collect();
-        changes.extend(about_tools(
-            &redefined,
-            "has another definition",
-            "have another definition",
-        ));
-        changes
+        self.record(&setting(&self.agent));
     }
 
     async fn budget(&self) -> Vec<BudgetStatus> {
@@ -588,26 +524,6 @@ impl Drop for FinishGuard<'_> {
                 self.finish(ending, error, String::new());
             }
             false => self.finish(Ending::Cancelled, None, String::new()),
-        }
-    }
-}
-
-/// A line about tools that have changed in the same way. `None` without any.
-fn about_tools(names: &[&str], one: &str, many: &str) -> Option<String> {
-    match names {
-        [] => None,
-        [name] => Some(format!("the tool `{name}` {one}")),
-        names => {
-            let first: Vec<String> = names
-                .iter()
-                .take(MAX_NAMED_TOOLS)
-                .map(|name| format!("`{name}`"))
-                .collect();
-            let more = match names.len() - first.len() {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
-            Some(format!("{} tools {many}: {}{more}", names.len(), first.join(", ")))
         }
     }
 }

@@ -3,6 +3,7 @@
 mod chain;
 #[cfg(test)]
 mod chain_tests;
+mod charge;
 mod estimated;
 #[cfg(test)]
 mod harness;
