@@ -121,7 +121,7 @@ async fn observed_calls(floor: &Bare, limits: &mut Limits) {
         level: Some(LogLevel::Off),
         ..ConsoleLines::default()
     };
-    let log = logging::init(&settings, lines).unwrap();
+    let log = logging::init(&settings, lines, std::io::stderr()).unwrap();
     let seen = Arc::new(AtomicUsize::new(0));
     let bus = EventBus::new();
     bus.add_observer("bench", {

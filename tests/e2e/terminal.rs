@@ -141,41 +141,51 @@ async fn in_a_prompt_that_is_taller_than_the_window_the_cursor_stands_at_its_wor
     assert_eq!(prompts(&lab), [sent]);
 }
 
-/// The line isn't torn.
+/// The line isn't torn, neither by what is said of it nor by a line of the log.
 #[tokio::test]
 async fn what_another_process_does_is_shown_once_the_line_is_sent() {
-    let lab = lab([Answer::text("An answer.").forever()]);
-    lab.configure("[logging]\ndirectory = \"logs\"\n");
-    let mut chat = Chat::start(&lab).await;
-    chat.enter("first", "An answer.").await;
-    chat.terminal.type_keys("half");
-    chat.wait_for("half").await;
-    lab.call(["breakers", "open", "model:claude-sonnet-5-5"])
-        .await
-        .expect_code(0);
-    // So the chat knows of it.
-    let is_known = || {
-        let logs = std::fs::read_dir(lab.path("logs")).into_iter().flatten().flatten();
-        let mut logs = logs.filter_map(|log| std::fs::read_to_string(log.path()).ok());
-        logs.any(|log| log.contains("breaker_changed"))
-    };
-    let known = async {
-        while !is_known() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+    for (arguments, logged) in [(&[][..], false), (&["--verbose"], true)] {
+        let lab = lab([Answer::text("An answer.").forever()]);
+        lab.configure("[logging]\ndirectory = \"logs\"\n");
+        let mut chat = Chat::start_on(&lab, Terminal::open(), arguments).await;
+        chat.enter("first", "An answer.").await;
+        chat.terminal.type_keys("half");
+        chat.wait_for("half").await;
+        let shown = chat.terminal.text().len();
+        lab.call(["breakers", "open", "model:claude-sonnet-5-5"])
+            .await
+            .expect_code(0);
+        // So the chat knows of it.
+        let is_known = || {
+            let logs = std::fs::read_dir(lab.path("logs")).into_iter().flatten().flatten();
+            let mut logs = logs.filter_map(|log| std::fs::read_to_string(log.path()).ok());
+            logs.any(|log| log.contains("breaker_changed"))
+        };
+        let known = async {
+            while !is_known() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(ANSWER_TIMEOUT, known).await.unwrap();
+        // Where it is logged, the console's log has it by now.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        chat.terminal.type_keys(" typed");
+        chat.wait_for(" typed").await;
+        let shown = chat.terminal.text().split_off(shown);
+        assert!(!shown.contains('\n'), "{shown:?}");
+        chat.terminal.type_keys("\r");
+        chat.wait_for("\r\n").await;
+        if logged {
+            chat.wait_for("breaker changed").await;
+        } else {
+            chat.wait_for("went from closed to open").await;
         }
-    };
-    tokio::time::timeout(ANSWER_TIMEOUT, known).await.unwrap();
-    chat.terminal.type_keys(" typed");
-    chat.wait_for(" typed").await;
-    assert!(!chat.terminal.text().contains("to open"), "{:?}", chat.terminal.text());
-    chat.terminal.type_keys("\r");
-    chat.wait_for("\r\n").await;
-    chat.wait_for("went from closed to open").await;
-    chat.wait_for("held open by an operator").await;
-    chat.wait_for(PROMPT).await;
-    chat.terminal.type_keys(CTRL_D);
-    chat.ended(1).await;
-    assert_eq!(prompts(&lab), ["first"]);
+        chat.wait_for("held open by an operator").await;
+        chat.wait_for(PROMPT).await;
+        chat.terminal.type_keys(CTRL_D);
+        chat.ended(1).await;
+        assert_eq!(prompts(&lab), ["first"]);
+    }
 }
 
 #[tokio::test]

@@ -229,7 +229,12 @@ impl Context {
             hidden,
             hints: Hints::rewritten(move |hint| commands.complete(hint).into_owned()),
         };
-        Ok(logging::init(&config.logging, lines)?)
+        // On a terminal, lines wait for what is typed. A file may be full for a while, which ends the stream but not the log.
+        let console: Box<dyn io::Write + Send> = match self.stderr.is_terminal() {
+            true => Box::new(self.stderr.as_writer()),
+            false => Box::new(io::stderr()),
+        };
+        Ok(logging::init(&config.logging, lines, console)?)
     }
 
     /// The level of the log on stderr.

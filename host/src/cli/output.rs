@@ -55,6 +55,24 @@ fn is_capable() -> bool {
     std::env::var_os("TERM").is_some_and(|term| term != "dumb")
 }
 
+struct SinkWriter(Sink);
+
+impl Write for SinkWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(&String::from_utf8_lossy(bytes));
+        let state = self.0.lock();
+        match (&state.failure, state.closed) {
+            (Some(failure), _) => Err(io::Error::new(failure.kind(), failure.to_string())),
+            (None, true) => Err(io::ErrorKind::BrokenPipe.into()),
+            (None, false) => Ok(bytes.len()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Bytes of a line up to which it is held back until it is whole. So memory stays bounded, and a reader sees that a long line grows.
 const MAX_HELD_BYTES: usize = 4 * 1024;
 
@@ -168,6 +186,11 @@ impl Sink {
             state.mid_line = !text.ends_with('\n');
             state.untouched = false;
         }
+    }
+
+    /// The same stream for somebody who writes bytes, and wants to know that nobody reads them.
+    pub fn as_writer(&self) -> impl Write + Send + use<> {
+        SinkWriter(self.clone())
     }
 
     /// Has what is written wait until the guard is dropped.
@@ -383,6 +406,18 @@ pub(crate) mod tests {
         sink.line("lost");
         sink.line("lost as well");
         assert!(sink.take_failure().is_none());
+    }
+
+    #[test]
+    fn who_writes_bytes_hears_that_nobody_reads_them() {
+        let (sink, written) = memory(false);
+        assert_eq!(sink.as_writer().write(b"line\n").unwrap(), 5);
+        assert_eq!(written.text(), "line\n");
+        for kind in [io::ErrorKind::BrokenPipe, io::ErrorKind::StorageFull] {
+            let mut writer = failing(kind).as_writer();
+            assert_eq!(writer.write(b"lost\n").unwrap_err().kind(), kind);
+            assert_eq!(writer.write(b"lost as well\n").unwrap_err().kind(), kind);
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! `debug` an HTTP library alone would fill the file. An embedder with its own subscriber needs none of this.
 
 use std::fmt;
-use std::io::{self, Write as _};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -176,13 +176,18 @@ pub struct ConsoleLines {
     pub hints: Hints,
 }
 
-/// Sets up logging for this process. No other code installs a `tracing` subscriber.
+/// Sets up logging for this process. No other code installs a `tracing` subscriber. `console` is where the console log goes, usually
+/// standard error; a write has whole lines.
 ///
 /// # Errors
 ///
 /// If the log folder isn't writable, a writer thread can't be started, or the process already has a subscriber. Then nothing is
 /// installed.
-pub fn init(settings: &LoggingSettings, lines: ConsoleLines) -> Result<LoggingGuard, LoggingError> {
+pub fn init(
+    settings: &LoggingSettings,
+    lines: ConsoleLines,
+    console: impl Write + Send + 'static,
+) -> Result<LoggingGuard, LoggingError> {
     let no_thread = |source| LoggingError::NoThread { source };
     let mut guard = LoggingGuard { sinks: Vec::new() };
     let level = lines.level.unwrap_or(settings.console);
@@ -190,7 +195,7 @@ pub fn init(settings: &LoggingSettings, lines: ConsoleLines) -> Result<LoggingGu
         None
     } else {
         let colour = anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never;
-        let sink = Sink::start("the console", io::stderr()).map_err(no_thread)?;
+        let sink = Sink::start("the console", console).map_err(no_thread)?;
         guard.sinks.push(sink.clone());
         Some(Console {
             sink,

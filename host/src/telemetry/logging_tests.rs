@@ -11,7 +11,7 @@ const LONG: Duration = Duration::from_secs(60);
 #[derive(Clone, Default)]
 struct Buffer(Arc<Mutex<Vec<u8>>>);
 
-impl io::Write for Buffer {
+impl Write for Buffer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap().extend(bytes);
         Ok(bytes.len())
@@ -191,7 +191,7 @@ fn an_unwritable_folder_is_an_error_with_a_hint_and_installs_nothing() {
         level: Some(LogLevel::Off),
         ..ConsoleLines::default()
     };
-    let error = init(&settings, off).unwrap_err();
+    let error = init(&settings, off, io::sink()).unwrap_err();
     assert!(matches!(error, LoggingError::Unwritable { .. }));
     assert!(error.hint().unwrap().contains("[logging] directory"));
     assert!(std::error::Error::source(&error).is_some());
