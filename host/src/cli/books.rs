@@ -7,11 +7,14 @@ use crate::store::Store;
 use crate::telemetry::LoggingGuard;
 
 /// Opens the store on a blocking thread, because it may wait for another process's lock. What is
-/// only read needn't be writable. It is opened as always if it is, so that the reservations of dead processes are charged first.
+/// only read needn't be writable, nor have room on its disk. It is opened as always if it is, so that the reservations of dead
+/// processes are charged first.
 pub async fn open(config: &Config, is_only_read: bool) -> Result<Store, LedgerError> {
     let (path, durability) = (config.ledger_path(), config.storage.durability);
     let open = move || match Store::open(&path, durability) {
-        Err(LedgerError::Unwritable { .. }) if is_only_read => Store::open_read_only(&path),
+        Err(LedgerError::Unwritable { .. } | LedgerError::DiskFull { .. }) if is_only_read => {
+            Store::open_read_only(&path)
+        }
         opened => opened,
     };
     let opened = tokio::task::spawn_blocking(open).await;

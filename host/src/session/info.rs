@@ -106,8 +106,11 @@ impl SessionError {
             Self::Full { .. } => "begin another session",
             Self::OutOfOrder { .. } => "the log says why; it is tried again with what happens next",
             Self::Unfinished { id } => return format!("`cofferdam session resume {id}` goes on with it"),
-            Self::Damaged { .. } => {
-                "restore the database from a backup, or delete the session with `cofferdam session delete`"
+            Self::Damaged { id, .. } => {
+                return format!(
+                    "restore the database from a backup, or delete the session with `cofferdam session delete {id}`; `cofferdam session \
+                     export {id}` prints what comes before"
+                );
             }
         };
         hint.to_owned()

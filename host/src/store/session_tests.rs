@@ -244,6 +244,11 @@ async fn a_damaged_session_names_the_fact_and_can_be_deleted() {
         let seq = if id == "b" { 9 } else { 2 };
         let expected = SessionError::Damaged { id: id.to_owned(), seq };
         assert_eq!(session_error(store.take_session(id).await), expected);
+        // That of "c" can be read, although it is no fact.
+        if id != "c" {
+            assert_eq!(prompts(&store, id).await, ["one"], "what comes before can be read");
+            assert_eq!(session_error(store.facts(id, 1).await), expected);
+        }
         store.delete_session(id).await.unwrap();
     }
 }

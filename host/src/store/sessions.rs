@@ -98,19 +98,24 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`SessionError::Damaged`] names the first fact that can't be read.
+    /// [`SessionError::Damaged`] if the first of them can't be read, or doesn't follow on `after`. The ones before a damaged fact are a
+    /// page of their own.
     pub async fn facts(&self, id: &str, after: u64) -> Result<Vec<RecordedFact>, StoreError> {
-        let page = self.page(id, after).await?;
-        let facts = page.into_iter().map(|stored| {
-            let fact = stored.json.as_deref().map(serde_json::from_str);
-            Ok(RecordedFact {
-                fact: fact.and_then(Result::ok).ok_or_else(|| damaged(id, stored.seq))?,
-                seq: stored.seq,
-                at: stored.at,
-                version: stored.version,
-            })
-        });
-        facts.collect::<Result<_, SessionError>>().map_err(StoreError::from)
+        let mut facts = Vec::new();
+        for (seq, stored) in (after + 1..).zip(self.page(id, after).await?) {
+            let fact = stored.json.as_deref().and_then(|json| serde_json::from_str(json).ok());
+            match fact {
+                Some(fact) if stored.seq == seq => facts.push(RecordedFact {
+                    fact,
+                    seq,
+                    at: stored.at,
+                    version: stored.version,
+                }),
+                _ if facts.is_empty() => return Err(damaged(id, stored.seq).into()),
+                _ => break,
+            }
+        }
+        Ok(facts)
     }
 
     async fn page(&self, id: &str, after: u64) -> Result<Vec<StoredFact>, StoreError> {

@@ -265,6 +265,12 @@ impl Sqlite {
             .filter(|_| is_raised)
             .map(|compared| compared.raise(&transaction));
         let raised = raised.transpose().map_err(|error| at(error.into()))?;
+        if let (Some(witness), Some(generation), Some(_)) = (witness, raised, restored) {
+            // A copy is accepted only if its witness can say so. If the commit fails after this, it is refused as before.
+            witness
+                .advance(generation)
+                .map_err(|error| schema::error_at(witness.path(), error))?;
+        }
         match balances.write(&transaction) {
             // Kept apart, only those fail that it concerns.
             Err(_) if !is_apart => return Ok(None),
