@@ -540,6 +540,11 @@ const QUESTION: &str = "[a]lways in this session: ";
 const READ: Duration = Duration::from_millis(400);
 const WAITS: &str = "It waits in the next line.";
 
+async fn read_question(terminal: &mut Terminal) {
+    terminal.wait_for(QUESTION).await;
+    tokio::time::sleep(READ).await;
+}
+
 /// Two calls in two turns, at a terminal.
 fn twice(server: &HttpServer) -> Lab {
     let lab = lab([
@@ -563,14 +568,13 @@ async fn a_person_at_a_terminal_is_asked() {
     terminal.wait_for("wants to call `fetch` of the plugin `faulty`").await;
     terminal.wait_for("\"method\": \"POST\"").await;
     terminal.wait_for("HTTP POST").await;
-    terminal.wait_for(QUESTION).await;
-    tokio::time::sleep(READ).await;
+    read_question(&mut terminal).await;
     terminal.type_keys("maybe\r");
     terminal.wait_for("Type one of these letters").await;
-    terminal.wait_for(QUESTION).await;
+    read_question(&mut terminal).await;
     assert_eq!(server.requests(), 0);
     terminal.type_keys("y\r");
-    terminal.wait_for(QUESTION).await;
+    read_question(&mut terminal).await;
     assert_eq!(server.requests(), 1);
     terminal.type_keys("n once is enough\r");
     terminal.wait_for("denied the call: once is enough").await;
@@ -585,7 +589,7 @@ async fn a_tool_can_be_approved_for_the_whole_session() {
     let lab = twice(&server);
     let mut terminal = Terminal::open();
     let child = terminal.start(lab.command(["run", "Go."]));
-    terminal.wait_for(QUESTION).await;
+    read_question(&mut terminal).await;
     terminal.type_keys("a\r");
     terminal.wait_for("completed:").await;
     finish(child).await.expect_code(0);
@@ -669,8 +673,7 @@ async fn what_was_typed_before_a_question_waits_in_the_next_line() {
         let (server, lab, mut terminal, child) = typing_ahead(term).await;
         terminal.type_keys(typed);
         terminal.wait_for(WAITS).await;
-        terminal.wait_for(QUESTION).await;
-        tokio::time::sleep(READ).await;
+        read_question(&mut terminal).await;
         assert_eq!(server.requests(), 0);
         terminal.type_keys("y\r");
         terminal.wait_for("Done.").await;
@@ -697,19 +700,16 @@ async fn a_text_that_is_no_answer_waits_in_the_next_line() {
         let (server, lab, mut terminal, child) = typing_ahead(term).await;
         terminal.type_keys("half a li");
         terminal.wait_for(WAITS).await;
-        terminal.wait_for(QUESTION).await;
-        tokio::time::sleep(READ).await;
+        read_question(&mut terminal).await;
         terminal.type_keys("yn\r");
         terminal.wait_for("\r\nType one of these letters and Enter.").await;
-        terminal.wait_for(QUESTION).await;
-        tokio::time::sleep(READ).await;
+        read_question(&mut terminal).await;
         // What Ctrl-U removes, Ctrl-Y brings back.
         terminal.type_keys("Delete the other one.\u{15}\u{19}\r");
         terminal
             .wait_for("That is no answer, and waits in the next line. Type one of these letters")
             .await;
-        terminal.wait_for(QUESTION).await;
-        tokio::time::sleep(READ).await;
+        read_question(&mut terminal).await;
         assert_eq!(server.requests(), 0);
         terminal.type_keys("y\r");
         terminal.wait_for("Done.").await;
@@ -732,8 +732,7 @@ async fn what_was_typed_before_a_question_can_be_recalled_after_sigterm() {
     let (_server, lab, mut terminal, child) = typing_ahead("xterm").await;
     terminal.type_keys("for the next line");
     terminal.wait_for(WAITS).await;
-    terminal.wait_for(QUESTION).await;
-    tokio::time::sleep(READ).await;
+    read_question(&mut terminal).await;
     terminal.type_keys("n half typ");
     terminal.wait_for("half typ").await;
     kill(
@@ -755,8 +754,7 @@ async fn ctrl_d_that_is_typed_ahead_leaves_what_waits() {
         let (_server, lab, mut terminal, child) = typing_ahead_of(term, slow, |lab| lab.command(["chat"])).await;
         terminal.type_keys("half a line");
         terminal.wait_for(WAITS).await;
-        terminal.wait_for(QUESTION).await;
-        tokio::time::sleep(READ).await;
+        read_question(&mut terminal).await;
         let mut requests = lab.simulator.watch();
         terminal.type_keys("y\r");
         requests.recv().await.unwrap();
@@ -783,8 +781,7 @@ async fn what_waits_when_nobody_reads_the_answers_any_more_can_be_recalled() {
         let (_server, lab, mut terminal, child) = typing_ahead_of(term, Answer::text("Done."), unread).await;
         terminal.type_keys("half a line");
         terminal.wait_for(WAITS).await;
-        terminal.wait_for(QUESTION).await;
-        tokio::time::sleep(READ).await;
+        read_question(&mut terminal).await;
         terminal.type_keys("y\r");
         terminal.wait_for("The answers can't be written any more").await;
         finish(child).await.expect_code(0);
@@ -798,8 +795,7 @@ async fn what_waits_when_nobody_reads_the_answers_any_more_can_be_recalled() {
 #[tokio::test]
 async fn a_half_typed_answer_waits_in_the_next_line() {
     let (_server, lab, mut terminal, child) = typing_ahead("xterm").await;
-    terminal.wait_for(QUESTION).await;
-    tokio::time::sleep(READ).await;
+    read_question(&mut terminal).await;
     terminal.type_keys("n it is still nee");
     terminal.wait_for("still nee").await;
     decide(&lab, &waiting(&lab).await, &["approve"]).await.expect_code(0);
@@ -817,6 +813,54 @@ async fn a_half_typed_answer_waits_in_the_next_line() {
     );
 }
 
+/// A question is over before the next one appears, so the keys that answer one can reach the other.
+#[tokio::test]
+async fn the_answer_to_a_question_does_not_answer_the_next_one() {
+    let server = HttpServer::start(Behaviour::Echo).await;
+    let lab = twice(&server);
+    let mut terminal = Terminal::open();
+    let child = terminal.start(lab.command(["run", "Go."]));
+    read_question(&mut terminal).await;
+    terminal.type_keys("y\r");
+    terminal.wait_for(QUESTION).await;
+    terminal.type_keys("y\r");
+    terminal.wait_for("It is ignored: y").await;
+    read_question(&mut terminal).await;
+    assert_eq!(server.requests(), 1);
+    terminal.type_keys("n\r");
+    finish(child).await.expect_code(0);
+    assert_eq!(server.requests(), 1);
+}
+
+/// The calls of the turn that need no approval run meanwhile.
+#[tokio::test]
+async fn what_other_calls_say_waits_for_the_answer() {
+    let server = HttpServer::start(Behaviour::Echo).await;
+    let lab = lab([
+        Answer::tools([
+            ToolCall::new("fetch", post(&server)),
+            ToolCall::new("sleep", json!({ "ms": 1500 })),
+        ]),
+        Answer::text("Done."),
+    ]);
+    lab.configure(&gated(&server));
+    let mut terminal = Terminal::open();
+    let child = terminal.start(lab.command(["run", "Go."]));
+    read_question(&mut terminal).await;
+    terminal.type_keys("n not");
+    terminal.wait_for("n not").await;
+    let shown = terminal.text().len();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    terminal.type_keys(" now");
+    terminal.wait_for(" now").await;
+    assert_eq!(terminal.text().split_off(shown), " now");
+    terminal.type_keys("\r");
+    terminal.wait_for("sleep ok").await;
+    finish(child).await.expect_code(0);
+    let decided = approvals(&lab, true).await.remove(0);
+    assert_eq!(text(&decided, "reason"), "not now");
+}
+
 /// Somebody who types as the question appears approves nothing.
 #[tokio::test]
 async fn what_was_begun_before_a_question_could_be_read_is_no_answer() {
@@ -825,14 +869,14 @@ async fn what_was_begun_before_a_question_could_be_read_is_no_answer() {
         ("", "Please say y\r"),
         ("", "a list:\ry\r"),
         ("y", "\r"),
+        ("", "y\r"),
     ] {
         let (server, lab, mut terminal, child) = typing_ahead("xterm").await;
         terminal.type_keys(before);
         terminal.wait_for(QUESTION).await;
         terminal.type_keys(at_once);
         terminal.wait_for(WAITS).await;
-        terminal.wait_for(QUESTION).await;
-        tokio::time::sleep(READ).await;
+        read_question(&mut terminal).await;
         assert_eq!(server.requests(), 0);
         terminal.type_keys("y\r");
         terminal.wait_for("Done.").await;
@@ -881,7 +925,7 @@ async fn the_model_reads_all_of_a_reason_and_no_key() {
         let mut command = lab.command(["run", "Go."]);
         command.env("TERM", term);
         let child = terminal.start(command);
-        terminal.wait_for(QUESTION).await;
+        read_question(&mut terminal).await;
         terminal.type_keys(&typed);
         finish(child).await.expect_code(0);
         assert!(terminal.is_ordinary());
@@ -901,8 +945,7 @@ async fn in_a_reason_that_is_taller_than_the_window_the_cursor_stands_at_its_wor
     let lab = fetching(&server);
     let mut terminal = Terminal::open();
     let child = terminal.start(lab.command(["run", "Go."]));
-    terminal.wait_for(QUESTION).await;
-    tokio::time::sleep(READ).await;
+    read_question(&mut terminal).await;
     let rows: Vec<String> = (10..50).map(|row| format!("row {row}")).collect();
     let pasted = rows.join("\n");
     terminal.type_keys(&format!("n \u{1b}[200~{pasted}\u{1b}[201~"));
@@ -952,16 +995,16 @@ async fn a_question_is_asked_again_when_the_shell_gives_the_terminal_back() {
     tokio::time::sleep(READ).await;
     terminal.type_keys("fg\r");
     terminal.wait_for("wants to call `fetch`").await;
-    terminal.wait_for(QUESTION).await;
+    read_question(&mut terminal).await;
     terminal.type_keys("y\r");
-    terminal.wait_for(QUESTION).await;
+    read_question(&mut terminal).await;
     assert_eq!(server.requests(), 1);
     terminal.type_keys("n too\u{1a}");
     terminal.wait_for("Stopped").await;
     terminal.wait_for("shell> ").await;
     terminal.type_keys("fg\r");
     terminal.wait_for("wants to call `fetch`").await;
-    terminal.wait_for(QUESTION).await;
+    read_question(&mut terminal).await;
     terminal.type_keys(" many\r");
     terminal.wait_for("denied the call: too many").await;
     terminal.wait_for("shell> ").await;
@@ -978,7 +1021,7 @@ async fn ctrl_c_at_the_question_cancels_the_run() {
     let child = terminal.start(lab.command(["chat"]));
     terminal.wait_for(PROMPT).await;
     terminal.type_keys("Go.\r");
-    terminal.wait_for(QUESTION).await;
+    read_question(&mut terminal).await;
     terminal.type_keys(CTRL_C);
     terminal.wait_for("cancelled").await;
     terminal.wait_for(PROMPT).await;
@@ -1181,11 +1224,13 @@ async fn a_long_input_must_be_looked_at() {
     let child = terminal.start(lab.command(["run", "Go."]));
     terminal.wait_for("[v]iew all of the input").await;
     assert!(!terminal.text().contains("the end"));
+    tokio::time::sleep(READ).await;
     terminal.type_keys("y\r");
     terminal.wait_for("[v]iew all of the input").await;
+    tokio::time::sleep(READ).await;
     terminal.type_keys("v\r");
     terminal.wait_for("the end").await;
-    terminal.wait_for(QUESTION).await;
+    read_question(&mut terminal).await;
     terminal.type_keys("y\r");
     finish(child).await.expect_code(0);
 }
@@ -1197,7 +1242,7 @@ async fn ctrl_d_denies_in_a_session_that_is_not_kept() {
     let lab = fetching(&server);
     let mut terminal = Terminal::open();
     let child = terminal.start(lab.command(["run", "--ephemeral", "Go."]));
-    terminal.wait_for(QUESTION).await;
+    read_question(&mut terminal).await;
     terminal.type_keys(CTRL_D);
     terminal.wait_for("A person denied the call.").await;
     finish(child).await.expect_code(0);
@@ -1218,7 +1263,7 @@ async fn the_next_prompt_of_a_chat_goes_on_with_what_was_approved() {
     let child = terminal.start(lab.command(["chat"]));
     terminal.wait_for(PROMPT).await;
     terminal.type_keys("Go.\r");
-    terminal.wait_for(QUESTION).await;
+    read_question(&mut terminal).await;
     terminal.type_keys(CTRL_D);
     terminal.wait_for("Another prompt goes on with it first").await;
     terminal.wait_for("both answers are paid for").await;
@@ -1244,7 +1289,7 @@ async fn enter_goes_on_with_what_waits() {
     let child = terminal.start(lab.command(["chat"]));
     terminal.wait_for(PROMPT).await;
     terminal.type_keys("Go.\r");
-    terminal.wait_for(QUESTION).await;
+    read_question(&mut terminal).await;
     terminal.type_keys(CTRL_D);
     // An answer that comes too late is no prompt.
     for (keys, says) in [("\r", ""), ("n\r", "reads like an answer to the question")] {
@@ -1252,7 +1297,7 @@ async fn enter_goes_on_with_what_waits() {
         terminal.wait_for(PROMPT).await;
         terminal.type_keys(keys);
         terminal.wait_for(says).await;
-        terminal.wait_for(QUESTION).await;
+        read_question(&mut terminal).await;
         terminal.type_keys(CTRL_D);
     }
     terminal.wait_for(PROMPT).await;
@@ -1266,7 +1311,7 @@ async fn enter_goes_on_with_what_waits() {
         .await;
     terminal.wait_for(PROMPT).await;
     terminal.type_keys("\r");
-    terminal.wait_for(QUESTION).await;
+    read_question(&mut terminal).await;
     terminal.type_keys("y\r");
     terminal.wait_for("completed").await;
     terminal.wait_for(PROMPT).await;
@@ -1293,7 +1338,7 @@ async fn ctrl_c_at_the_first_question_says_what_stays() {
             terminal.wait_for(PROMPT).await;
             terminal.type_keys("Go.\r");
         }
-        terminal.wait_for(QUESTION).await;
+        read_question(&mut terminal).await;
         terminal.type_keys(CTRL_C);
         terminal.wait_for("without an answer.").await;
         if command == "chat" {
@@ -1312,7 +1357,7 @@ async fn asked_again(lab: &Lab) -> (Terminal, tokio::process::Child) {
     let child = terminal.start(lab.command(["chat"]));
     terminal.wait_for(PROMPT).await;
     terminal.type_keys("Go.\r");
-    terminal.wait_for(QUESTION).await;
+    read_question(&mut terminal).await;
     terminal.type_keys(CTRL_D);
     terminal.wait_for(PROMPT).await;
     terminal.type_keys("/attach note.txt\r");
@@ -1372,7 +1417,7 @@ async fn a_prompt_behind_a_question_outlives_its_process() {
         terminal.wait_for("and gets its files: note.txt (").await;
         terminal.wait_for(PROMPT).await;
         terminal.type_keys(keys);
-        terminal.wait_for(QUESTION).await;
+        read_question(&mut terminal).await;
         terminal.type_keys("n\r");
         terminal.wait_for("Done.").await;
         terminal.wait_for("Done.").await;
@@ -1405,7 +1450,7 @@ async fn ctrl_d_at_a_question_that_is_asked_again_leaves_it_open() {
     for keys in ["", "\r"] {
         terminal.type_keys(keys);
         if !keys.is_empty() {
-            terminal.wait_for(QUESTION).await;
+            read_question(&mut terminal).await;
             terminal.type_keys(CTRL_D);
         }
         terminal.wait_for("Your prompt was not sent").await;

@@ -30,6 +30,8 @@ pub struct Sink {
     columns: fn() -> Option<usize>,
     /// What commands in a line of a message need.
     commands: Commands,
+    /// Whether it writes although the stream is [held back](Sink::hold_back).
+    is_past_hold: bool,
 }
 
 struct State {
@@ -120,6 +122,7 @@ impl Sink {
             colors,
             columns,
             commands: Commands::default(),
+            is_past_hold: false,
         }
     }
 
@@ -168,6 +171,12 @@ impl Sink {
         if state.closed || text.is_empty() {
             return;
         }
+        if !self.is_past_hold
+            && let Some(waiting) = &mut state.waiting
+        {
+            waiting.push_str(text);
+            return;
+        }
         let erased = match std::mem::take(&mut state.has_status) {
             true => ERASE_LINE,
             false => "",
@@ -194,16 +203,26 @@ impl Sink {
     }
 
     /// Has what is written wait until the guard is dropped.
+    ///
+    /// What stands in the line then is for [`Self::past_hold`].
     pub fn hold_back(&self) -> HeldBack {
         self.lock().waiting.get_or_insert_default();
         HeldBack(self.clone())
+    }
+
+    /// The same stream for the one who holds it back.
+    pub fn past_hold(&self) -> Self {
+        Self {
+            is_past_hold: true,
+            ..self.clone()
+        }
     }
 
     /// Shows a line on a terminal until the next text is written, or until [`Self::clear_status`]. Without a terminal, on one that
     /// can't remove a line, or below an unfinished line, nothing is shown.
     pub fn status(&self, text: &str) {
         let mut state = self.lock();
-        if self.can_erase && !state.closed && !state.mid_line {
+        if self.can_erase && !state.closed && !state.mid_line && state.waiting.is_none() {
             state.has_status = state.put(&[ERASE_LINE, text]);
         }
     }
@@ -243,7 +262,11 @@ impl Sink {
     }
 
     pub fn is_mid_line(&self) -> bool {
-        self.lock().mid_line
+        let state = self.lock();
+        match &state.waiting {
+            Some(waiting) if !self.is_past_hold => !waiting.is_empty() && !waiting.ends_with('\n'),
+            _ => state.mid_line,
+        }
     }
 
     /// Whether nothing was written so far.
@@ -298,8 +321,9 @@ impl Drop for HeldBack {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         let waiting = state.waiting.take().unwrap_or_default();
-        if !waiting.is_empty() && !state.closed {
-            state.put(&[&waiting]);
+        if !waiting.is_empty() && !state.closed && state.put(&[&waiting]) {
+            state.mid_line = !waiting.ends_with('\n');
+            state.untouched = false;
         }
     }
 }
@@ -326,10 +350,6 @@ impl State {
 
     /// Writes and flushes. Returns whether that was possible.
     fn put(&mut self, texts: &[&str]) -> bool {
-        if let Some(waiting) = &mut self.waiting {
-            waiting.extend(texts.iter().copied());
-            return true;
-        }
         let writer = &mut self.writer;
         let mut written = texts.iter().try_for_each(|text| writer.write_all(text.as_bytes()));
         written = written.and_then(|()| writer.flush());

@@ -15,7 +15,7 @@ use super::window::{Position, Window};
 use super::{PASTE_GAP, keys};
 use crate::cli::format;
 use crate::cli::interrupt::Stop;
-use crate::cli::output::Sink;
+use crate::cli::output::{HeldBack, Sink};
 
 /// Nobody has read a question so soon after it appeared.
 const UNREAD: Duration = Duration::from_millis(300);
@@ -37,7 +37,8 @@ impl Asked {
     pub fn begin(stderr: Sink, ahead: TypedAhead) -> Self {
         ahead.set_asked(true);
         Self(Arc::new(Mutex::new(Some(Asking {
-            stderr,
+            stderr: stderr.past_hold(),
+            held: None,
             ahead,
             stop: Stop::here(),
             before: None,
@@ -45,14 +46,15 @@ impl Asked {
             decoder: Decoder::default(),
             shown: Shown::default(),
             aside: None,
+            appeared: None,
             began: None,
             ended: None,
             answer: Vec::new(),
         }))))
     }
 
-    /// The next line, after `choices`. Several are one if they come together. If another program had the terminal meanwhile, `question`
-    /// is shown once more.
+    /// The next line, after `choices`. Several are one if they come together. One that was begun before anybody can have read the
+    /// question is set aside with what follows it. If another program had the terminal meanwhile, `question` is shown once more.
     ///
     /// # Errors
     /// Ctrl-D, or the terminal is gone.
@@ -62,8 +64,7 @@ impl Asked {
         line.unwrap_or_else(|error| Err(io::Error::other(error)))
     }
 
-    /// The last line was no answer. If it was begun before anybody can have read the question, it is set aside with what follows it.
-    /// Otherwise a text waits in the next line. Returns whether it does.
+    /// The last line was no answer. A text waits in the next line. Returns whether it does.
     pub fn refuse(&self, line: &str) -> bool {
         let mut asking = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         asking.as_mut().is_some_and(|asking| asking.refuse(line))
@@ -105,6 +106,8 @@ fn read_line(asking: &Mutex<Option<Asking>>, question: &str, choices: &str) -> i
 
 struct Asking {
     stderr: Sink,
+    /// Has what else is written wait while the question stands in its line.
+    held: Option<HeldBack>,
     ahead: TypedAhead,
     stop: Stop,
     /// How the terminal was set up before. `None` while it isn't ours.
@@ -115,6 +118,8 @@ struct Asking {
     shown: Shown,
     /// Until then, what is typed is set aside.
     aside: Option<Aside>,
+    /// When the question appeared before the line was begun.
+    appeared: Option<Instant>,
     /// When the line was begun.
     began: Option<Instant>,
     /// When Enter was pressed, unless something came after it.
@@ -176,8 +181,13 @@ impl Asking {
             self.show(choices);
         }
         self.ended.take_if(|ended| now >= *ended + PASTE_GAP)?;
+        if self.is_hasty() {
+            self.set_line_aside();
+            return None;
+        }
         self.shown.end(&self.stderr);
         self.shown.at = None;
+        self.held = None;
         Some(std::mem::take(&mut self.shown.line).text)
     }
 
@@ -240,7 +250,11 @@ impl Asking {
     }
 
     fn show(&mut self, choices: &str) {
+        self.held.get_or_insert_with(|| self.stderr.hold_back());
         self.shown.begin(choices, &self.stderr);
+        if self.began.is_none() {
+            self.appeared = self.shown.at;
+        }
         if let Some(aside) = &mut self.aside {
             aside.until = aside.until.max(Instant::now() + UNREAD);
         }
@@ -270,16 +284,14 @@ impl Asking {
         });
     }
 
+    /// Whether the line was begun before anybody can have read the question.
+    fn is_hasty(&self) -> bool {
+        let times = self.began.zip(self.appeared);
+        times.is_some_and(|(began, appeared)| began < appeared + UNREAD)
+    }
+
     fn refuse(&mut self, line: &str) -> bool {
-        let appeared = self.shown.appeared;
-        let is_hasty = self
-            .began
-            .zip(appeared)
-            .is_some_and(|(began, appeared)| began < appeared + UNREAD);
-        let waits = !is_hasty && line.trim().len() > LONGEST_WORD_BYTES && self.ahead.is_awaited();
-        if is_hasty {
-            self.set_line_aside();
-        }
+        let waits = line.trim().len() > LONGEST_WORD_BYTES && self.ahead.is_awaited();
         if waits {
             self.ahead.push_line(&format!("{line}\n"));
         }
@@ -294,6 +306,7 @@ impl Asking {
             if self.shown.at.take().is_some() {
                 self.shown.end(&self.stderr);
             }
+            self.held = None;
             before.restore();
         }
     }
@@ -306,8 +319,6 @@ struct Shown {
     choices: String,
     /// When it was shown last; `None` if it has to be shown.
     at: Option<Instant>,
-    /// The same, also after its end.
-    appeared: Option<Instant>,
     /// How far the cursor is below the first row that is shown.
     row: usize,
     /// Whether a part of it was printed without the rest.
@@ -325,7 +336,6 @@ impl Shown {
             stderr.write(&self.whole());
         }
         self.at = Some(Instant::now());
-        self.appeared = self.at;
     }
 
     /// Goes on below the line. All of a tall one is shown once more.
