@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::commands::Commands;
 use super::table::{Column, Table};
 use super::{CliError, Context, Output, books, completions, format, session};
 use crate::config::Config;
@@ -149,7 +150,7 @@ async fn show(cx: &Context, store: &Store, id: &str) -> Result<(), CliError> {
     let approval = store.find_approval(id).await?;
     let input = store.approval_input(&approval).await?;
     match cx.global.output {
-        Output::Text => cx.stdout.write(&in_words(&approval, input.as_ref())),
+        Output::Text => cx.stdout.write(&in_words(&cx.commands, &approval, input.as_ref())),
         Output::Json => cx.stdout.json_pretty(&with_input(&approval, input.as_ref())),
         Output::StreamJson => cx.stdout.json_line(&with_input(&approval, input.as_ref())),
     }
@@ -162,11 +163,13 @@ fn with_input(approval: &Approval, input: Option<&Value>) -> Value {
     json
 }
 
-fn in_words(approval: &Approval, input: Option<&Value>) -> String {
+fn in_words(commands: &Commands, approval: &Approval, input: Option<&Value>) -> String {
     let id = session::short(&approval.session);
     let input = match input {
         Some(input) => serde_json::to_string_pretty(input).unwrap_or_default(),
-        None => format!("its turn is over; `cofferdam session show {id}` shows it"),
+        None => commands
+            .complete(&format!("its turn is over; `cofferdam session show {id}` shows it"))
+            .into_owned(),
     };
     let reason = approval
         .reason
