@@ -540,6 +540,12 @@ const QUESTION: &str = "[a]lways in this session: ";
 const READ: Duration = Duration::from_millis(400);
 const WAITS: &str = "It waits in the next line.";
 
+fn run_at_terminal(lab: &Lab) -> (Terminal, tokio::process::Child) {
+    let terminal = Terminal::open();
+    let child = terminal.start(lab.command(["run", "Go."]));
+    (terminal, child)
+}
+
 async fn read_question(terminal: &mut Terminal) {
     terminal.wait_for(QUESTION).await;
     tokio::time::sleep(READ).await;
@@ -563,8 +569,7 @@ fn twice(server: &HttpServer) -> Lab {
 async fn a_person_at_a_terminal_is_asked() {
     let server = HttpServer::start(Behaviour::Echo).await;
     let lab = twice(&server);
-    let mut terminal = Terminal::open();
-    let child = terminal.start(lab.command(["run", "Go."]));
+    let (mut terminal, child) = run_at_terminal(&lab);
     terminal.wait_for("wants to call `fetch` of the plugin `faulty`").await;
     terminal.wait_for("\"method\": \"POST\"").await;
     terminal.wait_for("HTTP POST").await;
@@ -587,8 +592,7 @@ async fn a_person_at_a_terminal_is_asked() {
 async fn a_tool_can_be_approved_for_the_whole_session() {
     let server = HttpServer::start(Behaviour::Echo).await;
     let lab = twice(&server);
-    let mut terminal = Terminal::open();
-    let child = terminal.start(lab.command(["run", "Go."]));
+    let (mut terminal, child) = run_at_terminal(&lab);
     read_question(&mut terminal).await;
     terminal.type_keys("a\r");
     terminal.wait_for("completed:").await;
@@ -818,8 +822,7 @@ async fn a_half_typed_answer_waits_in_the_next_line() {
 async fn the_answer_to_a_question_does_not_answer_the_next_one() {
     let server = HttpServer::start(Behaviour::Echo).await;
     let lab = twice(&server);
-    let mut terminal = Terminal::open();
-    let child = terminal.start(lab.command(["run", "Go."]));
+    let (mut terminal, child) = run_at_terminal(&lab);
     read_question(&mut terminal).await;
     terminal.type_keys("y\r");
     terminal.wait_for(QUESTION).await;
@@ -844,8 +847,7 @@ async fn what_other_calls_say_waits_for_the_answer() {
         Answer::text("Done."),
     ]);
     lab.configure(&gated(&server));
-    let mut terminal = Terminal::open();
-    let child = terminal.start(lab.command(["run", "Go."]));
+    let (mut terminal, child) = run_at_terminal(&lab);
     read_question(&mut terminal).await;
     terminal.type_keys("n not");
     terminal.wait_for("n not").await;
@@ -943,8 +945,7 @@ async fn in_a_reason_that_is_taller_than_the_window_the_cursor_stands_at_its_wor
     const DELETE: &str = "\u{1b}[3~";
     let server = HttpServer::start(Behaviour::Echo).await;
     let lab = fetching(&server);
-    let mut terminal = Terminal::open();
-    let child = terminal.start(lab.command(["run", "Go."]));
+    let (mut terminal, child) = run_at_terminal(&lab);
     read_question(&mut terminal).await;
     let rows: Vec<String> = (10..50).map(|row| format!("row {row}")).collect();
     let pasted = rows.join("\n");
@@ -1194,8 +1195,7 @@ async fn a_session_that_waits_for_one_of_two_is_listed_as_waiting() {
 async fn a_question_is_answered_from_elsewhere() {
     let server = HttpServer::start(Behaviour::Echo).await;
     let lab = fetching(&server);
-    let mut terminal = Terminal::open();
-    let child = terminal.start(lab.command(["run", "Go."]));
+    let (mut terminal, child) = run_at_terminal(&lab);
     terminal.wait_for(QUESTION).await;
     let approval = waiting(&lab).await;
     let denied = lab.call(["approval", "deny", text(&approval, "id"), "--reason", "Not now."]);
@@ -1220,8 +1220,7 @@ async fn a_long_input_must_be_looked_at() {
         "{}[plugins.faulty.tools.echo]\ndestructive = true\n",
         gated(&server)
     ));
-    let mut terminal = Terminal::open();
-    let child = terminal.start(lab.command(["run", "Go."]));
+    let (mut terminal, child) = run_at_terminal(&lab);
     terminal.wait_for("[v]iew all of the input").await;
     assert!(!terminal.text().contains("the end"));
     tokio::time::sleep(READ).await;

@@ -362,22 +362,25 @@ impl Shown {
             self.append(key, stderr);
             return;
         }
-        let before = self.whole();
-        let was_at_end = self.line.cursor == self.line.text.len();
+        let appended = match key {
+            Key::Text(text) if self.line.cursor == self.line.text.len() => Some((text, self.whole())),
+            _ => None,
+        };
         if !self.line.edit(key) {
             return;
         }
-        let window = Window::now_or_any();
-        let (from, to) = (window.end(&before), window.end(&self.whole()));
-        match key {
+        if let Some((text, before)) = appended {
+            let window = Window::now_or_any();
+            let (from, to) = (window.end(&before), window.end(&self.whole()));
             // After a full row the next one has been begun: a line break would begin another, and an accent would stand alone.
-            Key::Text(text) if was_at_end && to_next_row(from, &before).is_empty() && to.row >= from.row => {
+            if to_next_row(from, &before).is_empty() && to.row >= from.row {
                 // What this moves out of the window has been seen.
                 stderr.write(&format!("{}{}", on_screen(text), to_next_row(to, text)));
                 self.row = (self.row + to.row - from.row).min(window.rows() - 1);
+                return;
             }
-            _ => self.reprint(stderr),
         }
+        self.reprint(stderr);
     }
 
     /// On a terminal where nothing can be shown but what is appended.

@@ -265,16 +265,19 @@ impl Sqlite {
             .filter(|_| is_raised)
             .map(|compared| compared.raise(&transaction));
         let raised = raised.transpose().map_err(|error| at(error.into()))?;
-        if let (Some(witness), Some(generation), Some(_)) = (witness, raised, restored) {
-            // A copy is accepted only if its witness can say so. If the commit fails after this, it is refused as before.
-            witness
-                .advance(generation)
-                .map_err(|error| schema::error_at(witness.path(), error))?;
-        }
         match balances.write(&transaction) {
             // Kept apart, only those fail that it concerns.
             Err(_) if !is_apart => return Ok(None),
             written => written.map_err(|error| at(error.into()))?,
+        }
+        let mut to_witness = witness.zip(raised);
+        // A copy is accepted only if its witness can say so. If the commit fails after this, it is refused as before.
+        if restored.is_some()
+            && let Some((witness, generation)) = to_witness.take()
+        {
+            witness
+                .advance(generation)
+                .map_err(|error| schema::error_at(witness.path(), error))?;
         }
         fault::passes(Point::CommitReady);
         transaction.commit().map_err(|error| at(error.into()))?;
@@ -282,11 +285,10 @@ impl Sqlite {
         if !is_apart {
             *kept = balances;
         }
-        if let (Some(witness), Some(generation)) = (witness, raised)
+        if let Some((witness, generation)) = to_witness
             && let Err(error) = witness.advance(generation)
         {
             tracing::warn!(%error, "could not write down how new the ledger is, so an older copy of it may not be noticed");
-            // Without its witness, the ledger still counts as a copy.
             let error = schema::error_at(witness.path(), error);
             for (_, result) in works.iter().zip(&mut results).filter(|(work, _)| work.confirms()) {
                 *result = Err(error.clone().into());
@@ -319,18 +321,26 @@ impl Sqlite {
     }
 
     fn read<T>(&mut self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, StoreError> {
-        let Self { database, path, .. } = self;
-        let read = || {
-            let transaction = database.begin(TransactionBehavior::Deferred)?;
-            work(&transaction)
-        };
-        read().map_err(|fault: Fault| fault.at(path))
+        read(&mut self.database, &self.path, work)
     }
 
     fn read_books<T>(&mut self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, LedgerError> {
         self.read(|connection| Ok(work(connection)?))
             .map_err(StoreError::into_ledger)
     }
+}
+
+/// Reads in one snapshot.
+fn read<T>(
+    database: &mut Database,
+    path: &Path,
+    work: impl FnOnce(&Connection) -> Result<T, Fault>,
+) -> Result<T, StoreError> {
+    let read = || {
+        let transaction = database.begin(TransactionBehavior::Deferred)?;
+        work(&transaction)
+    };
+    read().map_err(|fault: Fault| fault.at(path))
 }
 
 /// Runs `work` so that its failure undoes what it did and nothing else.
@@ -494,12 +504,11 @@ impl BookReader for Sqlite {
             balances,
             ..
         } = self;
-        let mut read = || {
-            let transaction = database.begin(TransactionBehavior::Deferred)?;
-            balances.refresh(&transaction)?;
-            Ok(books::status(&transaction, balances, tenant, session_id, limits, now)?)
-        };
-        read().map_err(|failure: Failure| schema::error_at(path, failure))
+        let status = read(database, path, |connection| {
+            balances.refresh(connection)?;
+            Ok(books::status(connection, balances, tenant, session_id, limits, now)?)
+        });
+        status.map_err(StoreError::into_ledger)
     }
 
     fn limit_overrides(&mut self, tenant: &str) -> Result<Vec<(Scope, Option<LimitOverride>)>, LedgerError> {
@@ -517,18 +526,17 @@ impl BookReader for Sqlite {
             path,
             ..
         } = self;
-        let mut read = || {
-            let transaction = database.begin(TransactionBehavior::Deferred)?;
+        let unusual = read(database, path, |connection| {
             let compared = witness
                 .as_ref()
-                .map(|witness| witness.compare(&transaction))
+                .map(|witness| witness.compare(connection))
                 .transpose()?;
             Ok(Unusual {
                 restored: compared.and_then(Comparison::restored),
-                ahead: books::ahead(&transaction, now)?,
+                ahead: books::ahead(connection, now)?,
             })
-        };
-        read().map_err(|failure: Failure| schema::error_at(path, failure))
+        });
+        unusual.map_err(StoreError::into_ledger)
     }
 
     fn spending(&mut self, filter: &SpendingFilter) -> Result<Vec<Spending>, LedgerError> {
