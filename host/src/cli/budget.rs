@@ -209,7 +209,7 @@ pub async fn budget(cx: &Context, args: BudgetArgs) -> Result<u8, CliError> {
     }
     let unusual = ledger.unusual(Timestamp::now()).await?;
     in_words(&unusual).iter().for_each(|words| {
-        cx.stderr.line(&error::warning(words, Some(CONFIRM_HINT)));
+        cx.stderr.line(&error::warning(words, Some(confirm_hint(&unusual))));
     });
     let scopes = limits::lines(&ledger, &config, shown_tenant).await?;
     match cx.global.output {
@@ -235,8 +235,16 @@ fn warn_of_too_little(cx: &Context, config: &Config, limit: NanoUsd) {
     }
 }
 
-pub(super) const CONFIRM_HINT: &str =
-    "`cofferdam budget confirm` accepts this; host/docs/operations.md says what to look at before";
+/// How what is unusual is accepted.
+pub(super) const fn confirm_hint(unusual: &Unusual) -> &'static str {
+    match unusual.ahead {
+        Some(_) => {
+            "`cofferdam budget confirm --date YYYY-MM-DD`, with today's date in UTC, accepts this; host/docs/operations.md says what to \
+             look at before"
+        }
+        None => "`cofferdam budget confirm` accepts this; host/docs/operations.md says what to look at before",
+    }
+}
 
 /// What is unusual, a sentence each.
 pub(super) fn in_words(unusual: &Unusual) -> Vec<String> {

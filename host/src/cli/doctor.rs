@@ -219,8 +219,8 @@ async fn books(config: &Config) -> Vec<Finding> {
         .filter(|session| session.outcome.is_none() && !session.in_use);
     let budgets = match (budget::in_words(&unusual).join("; "), unusual.restored) {
         (words, _) if words.is_empty() => budgets,
-        (words, Some(_)) => Finding::problem("budgets", words, Some(budget::CONFIRM_HINT.to_owned())),
-        (words, None) => Finding::note("budgets", words, budget::CONFIRM_HINT),
+        (words, Some(_)) => Finding::problem("budgets", words, Some(budget::confirm_hint(&unusual).to_owned())),
+        (words, None) => Finding::note("budgets", words, budget::confirm_hint(&unusual)),
     };
     let open_models = breakers
         .iter()

@@ -78,6 +78,13 @@ impl Drop for Interrupt {
     }
 }
 
+/// A write beyond the file size limit of this process (`ulimit -f`) fails from here on, like one on a full disk. The system's default
+/// is to end the process.
+pub fn outlive_file_size_limit() {
+    // The handler stays when the stream is dropped. Where none can be installed, the default holds.
+    drop(signal(SignalKind::from_raw(process::Signal::XFSZ.as_raw())));
+}
+
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Received {

@@ -360,6 +360,7 @@ pub async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    interrupt::outlive_file_size_limit();
     if cli.global.plain {
         // For every stream from now on, the log's too.
         anstream::ColorChoice::Never.write_global();

@@ -200,13 +200,16 @@ impl BudgetExceeded {
         if self.ahead > NanoUsd::ZERO {
             return format!(
                 "${} of it is booked for a later date than the clock of this machine shows; if the clock is right now, `cofferdam budget \
-                 confirm` books it for today",
+                 confirm --date YYYY-MM-DD`, with today's date in UTC, books it for today",
                 self.ahead
             );
         }
         let Self { scope, tenant, .. } = self;
         let answer = self.asked.saturating_sub(self.prompt);
         let way_on = match self.asked > self.limit {
+            true if self.spent > NanoUsd::ZERO && self.spent >= self.limit => {
+                "all of it is spent, so no cheaper request fits either".to_owned()
+            }
             true if self.prompt > answer && self.is_mostly_carried => format!(
                 "or send less: the prompt, which is mostly the system prompt and the definitions of tools, can cost ${} of that; fewer \
                  plugins, a shorter `[agent] system` or `[model] tool_search` lower it",
@@ -500,6 +503,16 @@ mod tests {
             };
             assert_eq!(of_command.hint(), format!("raise `--budget`; {way_on}"));
         }
+        let lowered = admit(
+            &window(Scope::Session),
+            Some(nanos(10)),
+            Totals::spent(nanos(10)),
+            nanos(12),
+        );
+        assert_eq!(
+            lowered.unwrap_err().hint(),
+            "raise `[budget] session_usd`; all of it is spent, so no cheaper request fits either"
+        );
     }
 
     #[test]

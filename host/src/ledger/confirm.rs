@@ -16,8 +16,8 @@ pub struct Unusual {
 /// A database that was put back from a copy, or copied to another place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Restored {
-    /// How many commits that moved money are missing from it, at least. `None`: the file beside it that would tell is missing, so nothing
-    /// is known.
+    /// How many commits that moved money are missing from it, at least. `None`: the file beside it that would tell is missing or damaged, so
+    /// nothing is known.
     pub missing_commits: Option<u64>,
 }
 
@@ -26,7 +26,9 @@ impl std::fmt::Display for Restored {
         match self.missing_commits {
             Some(1) => f.write_str("it lacks at least 1 commit that moved money"),
             Some(count) => write!(f, "it lacks at least {count} commits that moved money"),
-            None => f.write_str("the file beside it that tells how new it is, with `-witness` at its end, is missing"),
+            None => f.write_str(
+                "the file beside it that tells how new it is, with `-witness` at its end, is missing or damaged",
+            ),
         }
     }
 }

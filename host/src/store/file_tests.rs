@@ -447,6 +447,32 @@ async fn a_copy_whose_witness_cannot_be_written_is_not_confirmed() {
     assert_eq!(missing().await, before, "it is refused as before");
 }
 
+/// What keeps the witness from being read is said of the witness, not of the database.
+#[tokio::test]
+async fn a_witness_that_cannot_be_read_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    spend(&path, Durability::PowerLoss).await;
+    let witness = folder.path().join("ledger.db-witness");
+    fs::write(&witness, "garbage").unwrap();
+    let ledger = open(&path).unwrap();
+    let refused = ledger.reserve(request()).await.map(drop);
+    assert!(
+        refused.as_ref().unwrap_err().to_string().contains("missing or damaged"),
+        "{refused:?}"
+    );
+    assert_restored(refused, None);
+    fs::remove_file(&witness).unwrap();
+    fs::create_dir(&witness).unwrap();
+    for refused in [
+        ledger.reserve(request()).await.map(drop).unwrap_err(),
+        ledger.unusual(request().now).await.map(drop).unwrap_err(),
+    ] {
+        assert_eq!(refused.kind(), "ledger_not_a_file");
+        assert!(refused.to_string().contains("ledger.db-witness"), "{refused}");
+    }
+}
+
 /// A crash or a power failure leaves the witness behind the database: as it was, or without its last moments.
 #[tokio::test]
 async fn a_witness_behind_its_database_raises_no_alarm() {

@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use super::fixture::Fixture;
+use super::seen::Seen;
 use super::upstream::{Sent, other_effect};
-use super::{Check, CheckError, Finding, Seen};
+use super::{Check, CheckError, Finding};
 use crate::tools::Tool;
 
 const NOT_IDEMPOTENT: &str = "not_idempotent";

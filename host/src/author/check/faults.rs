@@ -2,8 +2,10 @@
 
 use super::fixture::{Fixture, Imports};
 use super::report::ServerReport;
+use super::seen::Seen;
 use super::upstream::Answer;
-use super::{Check, Finding, MAX_FAILURES, Seen, failure};
+use super::verdict::failure;
+use super::{Check, Finding, MAX_FAILURES};
 use crate::events::Outcome;
 use crate::sandbox::Limits;
 

@@ -16,13 +16,15 @@ mod claims;
 mod faults;
 mod fixture;
 mod folder;
+mod grants;
 mod inputs;
 mod probe;
 mod report;
+mod seen;
 mod texts;
 mod upstream;
+mod verdict;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,15 +35,17 @@ use tokio_util::sync::CancellationToken;
 pub use report::{ErrorAnswer, Finding, ImportReport, Level, Report, Sample, ServerReport, ToolReport};
 
 use self::fixture::{Fixture, Imports};
+use self::grants::import_report;
 use self::inputs::{Input, Kind, inputs};
 use self::probe::Probe;
-use self::upstream::{Requests, Sent};
+use self::seen::{Seen, no_success};
+use self::verdict::{failure, is_failing, is_repeated};
 use super::libc_names::is_of_libc;
 use crate::assembly::{self, HostError};
 use crate::config::Config;
 use crate::events::Outcome;
-use crate::sandbox::{ComponentError, Import, Inspection, SetIn};
-use crate::tools::{PluginProblem, PluginSettings, Tool, ToolResult, open_component};
+use crate::sandbox::{ComponentError, Inspection, SetIn};
+use crate::tools::{PluginProblem, PluginSettings, Tool, open_component};
 
 /// Calls of the sample after the first, of which the median is reported.
 const WARM_CALLS: usize = 5;
@@ -417,91 +421,6 @@ fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }
 
-/// Whether two equal calls did the same. How often a guest asks whether a server or a disk is ready depends on the time that they
-/// take, so fuel is compared only between calls that asked the host equally often.
-fn is_repeated(first: &ToolResult, second: &ToolResult) -> bool {
-    let (one, other) = (&first.finished, &second.finished);
-    let is_same_work = one.host_calls != other.host_calls || one.fuel == other.fuel;
-    first.outcome == second.outcome && one.output == other.output && is_same_work
-}
-
-/// Whether no input may lead to this.
-fn is_failing(outcome: Outcome) -> bool {
-    matches!(
-        outcome,
-        Outcome::Trapped
-            | Outcome::StackOverflow
-            | Outcome::Timeout
-            | Outcome::OutOfFuel
-            | Outcome::OutOfMemory
-            | Outcome::InvalidOutput
-            | Outcome::HostError
-    )
-}
-
-/// What the calls of one tool led to.
-#[derive(Default)]
-struct Seen {
-    outcomes: BTreeMap<Outcome, u32>,
-    first: Option<Input>,
-    /// The first input that succeeded and that the schema accepts.
-    success: Option<Input>,
-    /// The first input with which the tool sent a request.
-    sender: Option<Value>,
-    requests: Requests,
-    /// Requests that can change something, with the input that led to them: the first, and the first that isn't a POST.
-    effects: Vec<(Sent, Value)>,
-    /// What a call changed in the store or in files, with its input. Only known of tools that claim something about it.
-    changes: Vec<(String, Value)>,
-    error_answer: Option<ErrorAnswer>,
-    /// What the call that `error_answer` is about printed.
-    printed: String,
-}
-
-impl Seen {
-    fn count(&mut self, result: &ToolResult) {
-        *self.outcomes.entry(result.outcome).or_default() += 1;
-    }
-
-    fn note(&mut self, input: &Input, result: &ToolResult, sent: &[Sent]) {
-        self.count(result);
-        self.requests.add(sent);
-        if !sent.is_empty() {
-            self.sender.get_or_insert_with(|| input.value.clone());
-        }
-        for sent in sent.iter().filter(|sent| !sent.is_safe()) {
-            let says_more = |(known, _): &(Sent, Value)| known.is_change() || !sent.is_change();
-            if !self.effects.iter().any(says_more) {
-                self.effects.push((sent.clone(), input.value.clone()));
-            }
-        }
-        let is_answer = matches!(
-            result.outcome,
-            Outcome::Failed | Outcome::Unavailable | Outcome::InvalidInput
-        );
-        if result.outcome == Outcome::Ok && input.kind != Kind::Invalid {
-            self.success.get_or_insert_with(|| input.clone());
-        } else if is_answer && result.finished.tries > 0 && self.error_answer.is_none() {
-            self.error_answer = Some(ErrorAnswer {
-                outcome: result.outcome,
-                input: input.value.clone(),
-                message: result.finished.output.as_str().into(),
-            });
-            self.printed.clone_from(&result.finished.log);
-        }
-    }
-
-    fn inputs_with_effects(&self) -> impl Iterator<Item = &Value> {
-        let sent = self.effects.iter().map(|(_, input)| input);
-        sent.chain(self.changes.iter().map(|(_, input)| input))
-    }
-
-    /// The input of further calls: one that succeeded, if one did.
-    fn sample(&self) -> Option<&Value> {
-        self.success.as_ref().or(self.first.as_ref()).map(|input| &input.value)
-    }
-}
-
 /// What may be behind a crash of any tool of a component that exports a function of this name.
 fn hint_of_libc(name: &str) -> String {
     format!(
@@ -510,97 +429,10 @@ fn hint_of_libc(name: &str) -> String {
     )
 }
 
-fn no_success(seen: &Seen) -> Finding {
-    let text = "no input that was generated from its schema succeeded here, so its success wasn't seen";
-    let text = match seen.sender {
-        Some(_) => format!("{text}; servers answered with `{{}}`"),
-        None => text.to_owned(),
-    };
-    match &seen.error_answer {
-        Some(answer) => Finding::warning("no_success", text)
-            .with_input(&answer.input)
-            .with_printed(&seen.printed),
-        None => Finding::warning("no_success", text),
-    }
-}
-
 /// The ways in which the component is tools here.
 fn contract(inspection: &Inspection, plugin: &PluginSettings) -> Option<String> {
     let described = plugin.command.as_ref().and(inspection.command.as_ref());
     let ways = inspection.contracts.iter().map(|way| (*way).to_owned());
     let ways: Vec<String> = ways.chain(described.map(|run| run.display().to_string())).collect();
     (!ways.is_empty()).then(|| ways.join(", "))
-}
-
-/// What no input may lead to.
-fn failure(result: &ToolResult) -> Option<Finding> {
-    let detail = result
-        .finished
-        .detail
-        .as_deref()
-        .and_then(|detail| detail.lines().next());
-    let reason = detail.map_or_else(String::new, |detail| format!(": {detail}"));
-    let finding = match result.outcome {
-        Outcome::Trapped | Outcome::StackOverflow => Finding::failure("crash", format!("it crashes{reason}")),
-        Outcome::Timeout | Outcome::OutOfFuel | Outcome::OutOfMemory => {
-            Finding::failure("limit", format!("it runs into a limit: {}", result.outcome.name()))
-        }
-        Outcome::InvalidOutput => Finding::failure("invalid_output", format!("its output is invalid{reason}")),
-        Outcome::HostError => Finding::failure("host_error", format!("the host failed{reason}")),
-        _ => return None,
-    };
-    Some(finding.with_printed(&result.finished.log))
-}
-
-fn import_report(import: &Import) -> ImportReport {
-    ImportReport {
-        name: import.name.clone(),
-        meaning: import.meaning,
-        grant: grant(import.name.raw()),
-    }
-}
-
-/// What an operator writes into `[plugins.NAME]` to grant an import.
-fn grant(interface: &str) -> Option<&'static str> {
-    const GRANTS: [(&str, &str); 6] = [
-        (
-            "wasi:http/outgoing-handler",
-            r#"http = [{ url = "https://…", methods = ["GET"] }]"#,
-        ),
-        ("wasi:config/", r#"config = { key = "…" }"#),
-        ("wasi:keyvalue/", "keyvalue = true"),
-        ("wasi:filesystem/", r#"files = [{ folder = "…", at = "/…" }]"#),
-        ("wasi:cli/environment", r#"env = { NAME = "…" }, args = ["…"]"#),
-        ("wasi:sockets/", "never granted"),
-    ];
-    let found = GRANTS.iter().find(|(prefix, _)| interface.starts_with(prefix));
-    found.map(|(_, grant)| *grant)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tools::ToolCall;
-    use crate::transcript::ToolInput;
-
-    fn result(output: &str, fuel: u64, host_calls: u64) -> ToolResult {
-        let call = ToolCall {
-            id: "1".to_owned(),
-            name: "t".to_owned(),
-            input: ToolInput::read("{}"),
-        };
-        let mut result = ToolResult::host_error(call, "");
-        result.finished.output = output.to_owned();
-        (result.finished.fuel, result.finished.host_calls) = (fuel, host_calls);
-        result
-    }
-
-    #[test]
-    fn fuel_that_depends_on_a_wait_is_no_difference() {
-        let first = result("a", 10, 5);
-        assert!(is_repeated(&first, &result("a", 10, 5)));
-        assert!(is_repeated(&first, &result("a", 11, 6)));
-        assert!(!is_repeated(&first, &result("a", 11, 5)));
-        assert!(!is_repeated(&first, &result("b", 10, 5)));
-    }
 }

@@ -223,7 +223,7 @@ impl Sqlite {
         let is_missed = in_place.is_ok() && works.iter().any(Work::is_missed);
         let witness = witness.as_ref().filter(|_| is_missed);
         let compared = witness.map(|witness| witness.compare(&transaction)).transpose();
-        let compared = compared.map_err(at)?;
+        let compared = compared.map_err(|fault| fault.at(path).into_ledger())?;
         let restored = compared.and_then(Comparison::restored);
         let mut results = Vec::with_capacity(works.len());
         for work in works {

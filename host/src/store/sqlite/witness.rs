@@ -24,8 +24,9 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
+use super::Fault;
+use super::schema::error_at;
 use crate::ledger::Restored;
-use crate::sqlite::Failure;
 
 const SUFFIX: &str = "-witness";
 
@@ -61,9 +62,11 @@ impl Witness {
     }
 
     /// Compares the database in a transaction with it.
-    pub(super) fn compare(&self, transaction: &Connection) -> Result<Comparison, Failure> {
+    pub(super) fn compare(&self, transaction: &Connection) -> Result<Comparison, Fault> {
         // Read first: what others raise meanwhile must not look as if the database lacked it.
-        let seen = self.seen()?;
+        let seen = self
+            .seen()
+            .map_err(|error| Fault::Refused(error_at(&self.path, error).into()))?;
         Ok(Comparison {
             generation: generation(transaction)?,
             seen,
