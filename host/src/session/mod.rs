@@ -15,6 +15,7 @@ mod info;
 mod known_tools;
 mod repetition;
 mod state;
+mod trim;
 mod usage;
 
 #[cfg(test)]
@@ -23,8 +24,8 @@ mod state_tests;
 pub(crate) use approval::DECIDE_WITHIN;
 pub use approval::{Approval, ApprovalDecision, ApprovalError, ApprovalState};
 pub(crate) use content::{StoredAttachment, StoredBlock, StoredContent, StoredTool};
-pub(crate) use conversation::{MAX_IMAGES, MAX_REQUEST_IMAGE_BYTES, Trimmed};
 pub(crate) use fact::{CallFate, Fact, ToolMark, TrimKind};
 pub use info::{RecordedFact, SessionError, SessionInfo};
 pub(crate) use state::{Before, CallState, OpenApproval, OpenCall, OpenRun, State, Verdict, is_empty_answer};
+pub(crate) use trim::{MAX_IMAGES, MAX_REQUEST_IMAGE_BYTES, Trimmed};
 pub use usage::{CallUsage, UsageRow};
