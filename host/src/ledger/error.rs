@@ -27,7 +27,7 @@ pub enum LedgerError {
     #[error("the ledger {path} can't be written")]
     Unwritable { path: PathBuf, source: Source },
     /// A folder, a pipe, a device.
-    #[error("{path} is not a regular file, so it can't be the ledger")]
+    #[error("{path} is not a regular file, so the ledger can't be used")]
     NotAFile { path: PathBuf },
     /// A database of another application.
     #[error("{path} is a database, but isn't a ledger")]

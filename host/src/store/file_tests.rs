@@ -447,6 +447,32 @@ async fn a_copy_whose_witness_cannot_be_written_is_not_confirmed() {
     assert_eq!(missing().await, before, "it is refused as before");
 }
 
+/// What is no copy doesn't depend on its witness.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn later_days_are_booked_for_today_although_the_witness_cannot_be_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    let ledger = open(&path).unwrap();
+    let now = request().now;
+    let later = ReserveRequest {
+        now: now + jiff::SignedDuration::from_hours(48),
+        ..request()
+    };
+    let attempt = ledger.reserve(later).await.unwrap().begin();
+    attempt.settle(NanoUsd::from_nanos(1), &()).await.unwrap();
+    // Newer than the witness, which is a number that not even root can write.
+    let database = Connection::open(&path).unwrap();
+    database
+        .execute("UPDATE generation SET number = 1_000_000", [])
+        .unwrap();
+    let witness = folder.path().join("ledger.db-witness");
+    fs::remove_file(&witness).unwrap();
+    std::os::unix::fs::symlink("/proc/sys/kernel/random/entropy_avail", &witness).unwrap();
+    assert!(ledger.confirm(now).await.unwrap().ahead.is_some());
+    assert_eq!(ledger.unusual(now).await.unwrap(), Unusual::default());
+}
+
 /// What keeps the witness from being read is said of the witness, not of the database.
 #[tokio::test]
 async fn a_witness_that_cannot_be_read_is_named() {
