@@ -123,6 +123,77 @@ async fn what_is_no_message_is_answered_with_the_protocols_error() {
     client.leave().await.1.expect_code(0);
 }
 
+/// What is wrong with a request is said, and nothing ends by it.
+#[tokio::test]
+async fn a_request_with_wrong_parameters_is_told_which() {
+    let lab = lab([]);
+    let mut client = McpClient::connect(&lab, &FAULTY);
+    let without_info = json!({ "protocolVersion": "2025-06-18", "capabilities": {} });
+    let refused = async |client: &mut McpClient, method: &str, params: Value, words: &str| {
+        client.request(1, method, params).await;
+        let answer = client.answer().await;
+        assert_eq!(answer["error"]["code"], -32602, "{answer}");
+        assert!(answer["error"]["message"].as_str().unwrap().contains(words), "{answer}");
+        // As clients go on that don't look.
+        client
+            .send(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }))
+            .await;
+    };
+    refused(&mut client, "initialize", without_info, "`clientInfo` is missing").await;
+    refused(&mut client, "initialize", json!({}), "`protocolVersion` is missing").await;
+    refused(&mut client, "tools/list", json!({}), "send `initialize` first").await;
+    client.begin().await;
+    for (params, words) in [
+        (
+            json!({ "name": "echo", "arguments": "{}" }),
+            "`arguments` must be an object, not a string",
+        ),
+        (json!({ "name": 5 }), "`name` must be a string"),
+        (json!({}), "`name` is missing"),
+    ] {
+        refused(&mut client, "tools/call", params, words).await;
+    }
+    refused(&mut client, "tools/list", json!({ "cursor": "2" }), "no cursor").await;
+    client.request(2, "tools/other", json!({})).await;
+    assert_eq!(client.answer().await["error"]["code"], -32601);
+    client.call(3, "echo", json!({})).await;
+    assert_eq!(outcome(&client.answer().await), "ok");
+    client.leave().await.1.expect_code(0);
+}
+
+#[tokio::test]
+async fn over_http_what_is_wrong_with_a_request_is_told() {
+    let lab = lab([]);
+    let server = McpHttpServer::start(&lab, &["--plugin", "builtin:faulty"]).await;
+    let post = "POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\naccept: */*\r\nmcp-protocol-version: 2025-06-18";
+    let call =
+        |params: Value| json!({ "jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params }).to_string();
+    for (body, status, words) in [
+        ("{garbage".to_owned(), 400, r#""code":-32700"#),
+        (String::new(), 400, r#""code":-32700"#),
+        ("[]".to_owned(), 400, "batches aren't supported"),
+        (r#"{"jsonrpc":"2.0","id":8}"#.to_owned(), 400, r#""id":8"#),
+        (
+            call(json!({ "name": "echo", "arguments": [] })),
+            200,
+            "`arguments` must be an object",
+        ),
+        (
+            call(json!({ "name": "echo", "arguments": {} })),
+            200,
+            r#""cofferdam/outcome":"ok""#,
+        ),
+    ] {
+        let answer = server.request(post, &body).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{body}: {answer}");
+        assert!(answer.contains(words), "{body}: {answer}");
+    }
+    let text = post.replace("application/json", "text/plain");
+    let answer = server.request(&text, &call(json!({ "name": "echo" }))).await;
+    assert!(answer.starts_with("HTTP/1.1 415"), "{answer}");
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn a_call_whose_client_leaves_is_cancelled() {
     let lab = lab([]);

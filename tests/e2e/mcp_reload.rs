@@ -90,6 +90,35 @@ async fn what_cannot_be_loaded_changes_nothing_and_is_reported() {
     ran.expect_code(0);
 }
 
+/// While the file is gone, no other takes its place, with other tools and grants.
+#[tokio::test]
+async fn a_configuration_that_is_gone_for_a_moment_leaves_the_tools() {
+    let lab = lab([]);
+    lab.configure(CALCULATOR);
+    let [file, aside] = ["cofferdam.toml", "aside.toml"].map(|name| lab.path(name));
+    let mut client = McpClient::start(&lab, &WATCH).await;
+    std::fs::rename(&file, &aside).unwrap();
+    client.wait_for_stderr("the tools stay as they were").await;
+    assert_eq!(names(&mut client, 1).await, ["calculate"]);
+    std::fs::rename(&aside, &file).unwrap();
+    lab.configure("[plugins.weather]\ncomponent = \"builtin:weather\"\n");
+    client.notification(CHANGED).await;
+    assert_eq!(names(&mut client, 2).await, ["get_weather"]);
+    client.leave().await.1.expect_code(0);
+}
+
+#[tokio::test]
+async fn a_configuration_that_appears_is_noticed() {
+    let lab = lab([]);
+    std::fs::remove_file(lab.path("cofferdam.toml")).unwrap();
+    let mut client = McpClient::start(&lab, &WATCH).await;
+    assert_eq!(names(&mut client, 1).await, ["calculate", "get_weather"]);
+    lab.configure(CALCULATOR);
+    client.notification(CHANGED).await;
+    assert_eq!(names(&mut client, 2).await, ["calculate"]);
+    client.leave().await.1.expect_code(0);
+}
+
 /// Calls a tool that crashes, and returns the outcome.
 async fn crash(client: &mut McpClient, id: u64) -> String {
     client.call(id, "panic", json!({})).await;

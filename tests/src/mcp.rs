@@ -14,7 +14,7 @@ use crate::{Lab, Ran, finish};
 /// Far longer than any answer takes, so that a hang fails the test.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A client over stdin and stdout, past its handshake.
+/// A client over stdin and stdout.
 #[derive(Debug)]
 pub struct McpClient {
     pub child: Child,
@@ -25,7 +25,14 @@ pub struct McpClient {
 }
 
 impl McpClient {
+    /// Past its handshake.
     pub async fn start(lab: &Lab, arguments: &[&str]) -> Self {
+        let mut client = Self::connect(lab, arguments);
+        client.begin().await;
+        client
+    }
+
+    pub fn connect(lab: &Lab, arguments: &[&str]) -> Self {
         let mut child = lab
             .command(arguments.iter().copied())
             .stdin(Stdio::piped())
@@ -38,18 +45,20 @@ impl McpClient {
                 sender.send_modify(|text| text.extend([line.as_str(), "\n"]));
             }
         });
-        let mut client = Self {
+        Self {
             stdin: child.stdin.take().unwrap(),
             lines: BufReader::new(child.stdout.take().unwrap()).lines(),
             stderr,
             child,
-        };
-        client.request(0, "initialize", hello("2025-06-18")).await;
-        assert_eq!(client.answer().await["result"]["protocolVersion"], "2025-06-18");
-        client
-            .send(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }))
+        }
+    }
+
+    /// Its handshake.
+    pub async fn begin(&mut self) {
+        self.request(0, "initialize", hello("2025-06-18")).await;
+        assert_eq!(self.answer().await["result"]["protocolVersion"], "2025-06-18");
+        self.send(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }))
             .await;
-        client
     }
 
     pub async fn send(&mut self, message: &Value) {

@@ -186,7 +186,7 @@ pub async fn mcp(cx: &Context, args: McpArgs) -> Result<u8, CliError> {
     );
     let cancel = CancellationToken::new();
     let _interrupt = Interrupt::cancel_on_signal(cancel.clone(), cx);
-    let reloading = reload_on_change(cx.clone(), args.clone(), files, sender);
+    let reloading = reload_on_change(cx.bound_to(&config), args.clone(), files, sender);
     let _reloading = AbortOnDropHandle::new(tokio::spawn(reloading));
     match access {
         None => serve_stdio(cx, &server, &tools, cancel).await?,
@@ -256,7 +256,7 @@ fn loses_a_plugin(now: &ToolSet, next: &ToolSet) -> bool {
 }
 
 /// With `--watch`, loads the tools again whenever a file has changed. What can't be loaded changes nothing.
-async fn reload_on_change(cx: Context, args: ServeArgs, files: Option<Files>, sender: watch::Sender<Arc<ToolSet>>) {
+async fn reload_on_change(mut cx: Context, args: ServeArgs, files: Option<Files>, sender: watch::Sender<Arc<ToolSet>>) {
     let Some(mut files) = files else {
         // The sender must live as long as the server.
         return std::future::pending().await;
@@ -266,6 +266,7 @@ async fn reload_on_change(cx: Context, args: ServeArgs, files: Option<Files>, se
         let loaded = match args.config(&cx) {
             Ok(config) => {
                 files.follow(&config);
+                cx = cx.bound_to(&config);
                 args.load(&cx, &config).await
             }
             Err(error) => Err(error),

@@ -176,6 +176,17 @@ impl Context {
         Ok(Config::load_from(&self.load_options(arguments))?)
     }
 
+    /// The same, which reads the file of this configuration alone. While that is gone, no other takes its place: it would have other tools
+    /// with other grants.
+    fn bound_to(&self, config: &Config) -> Self {
+        let mut bound = self.clone();
+        bound.global.config = bound
+            .global
+            .config
+            .or_else(|| config.origins.file().map(ToOwned::to_owned));
+        bound
+    }
+
     fn load_options(&self, arguments: Arguments) -> LoadOptions {
         let options = LoadOptions::from_process(self.global.config.as_deref());
         for (variable, meant) in crate::config::misspelt_variables(&options.env) {

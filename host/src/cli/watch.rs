@@ -34,8 +34,7 @@ impl Files {
             ComponentSource::Path(path) => Some(path.clone()),
             ComponentSource::Builtin(_) => None,
         });
-        let files = config.origins.file().map(Path::to_owned).into_iter().chain(components);
-        let files: Vec<PathBuf> = files.collect();
+        let files: Vec<PathBuf> = config.origins.files().map(Path::to_owned).chain(components).collect();
         Self::new(move || files.clone(), INTERVAL)
     }
 

@@ -39,6 +39,11 @@ impl Origins {
         self.file.as_deref()
     }
 
+    /// The files on which the configuration depends: the one that was read, or those that weren't there.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
+        self.file.iter().chain(&self.looked_at).map(PathBuf::as_path)
+    }
+
     /// Says which file was read, or that there was none and where it was expected.
     pub fn summary(&self) -> String {
         let looked_at: Vec<String> = self.looked_at.iter().map(|path| path.display().to_string()).collect();

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_LENGTH,
+    ACCEPT, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_LENGTH,
     CONTENT_TYPE, HeaderName, ORIGIN, VARY, WWW_AUTHENTICATE,
 };
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -29,9 +29,11 @@ use tokio_util::task::TaskTracker;
 use super::access::Access;
 use super::arrival::{Calls, END_TIMEOUT};
 use super::connections::Connections;
+use super::fault::Fault;
 use super::server::{Connection, McpServer};
 use super::write_timeout::{WRITE_TIMEOUT, WriteTimeout};
 
+const JSON: &str = "application/json";
 const PATH: &str = "/mcp";
 const HEALTH_PATH: &str = "/healthz";
 
@@ -253,6 +255,8 @@ impl Shared {
 
     async fn serve(&self, request: Request<Incoming>, client: IpAddr) -> Result<Answer, (StatusCode, String)> {
         let (mut head, body) = request.into_parts();
+        accept_both(&mut head.headers);
+        let is_json = is_json(&head.headers);
         let _room = self.room_for(&head).await?;
         let whole = Limited::new(body, MAX_REQUEST_BYTES).collect();
         let body = match tokio::time::timeout(self.limits.body_timeout, whole).await {
@@ -267,7 +271,13 @@ impl Shared {
             Err(_) => return Err((StatusCode::REQUEST_TIMEOUT, "the request came too slowly".to_owned())),
         };
         head.extensions.insert(self.calls_of(client));
-        Ok(self.service.handle(Request::from_parts(head, Full::new(body))).await)
+        let request = Request::from_parts(head, Full::new(body.clone()));
+        let answer = self.service.handle(request).await;
+        // The library says the same of another type and of a body that isn't a message.
+        match answer.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE && is_json {
+            true => Ok(not_a_message(&body)),
+            false => Ok(answer),
+        }
     }
 
     /// Room for a request's body, held until the request is answered.
@@ -298,6 +308,28 @@ impl Shared {
         clients.retain(|address, calls| *address == client || !calls.is_idle());
         clients.entry(client).or_default().clone()
     }
+}
+
+/// `*/*` takes any type, also the two that the library asks for by name.
+fn accept_both(headers: &mut HeaderMap) {
+    let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut types = accepted.flat_map(|value| value.split(','));
+    let is_any = types.any(|value| value.split(';').next().is_some_and(|value| value.trim() == "*/*"));
+    if is_any {
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = value.and_then(|value| value.split(';').next());
+    essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case(JSON))
+}
+
+fn not_a_message(body: &[u8]) -> Answer {
+    let mut answer = text(StatusCode::BAD_REQUEST, &Fault::of(body).answer().to_string());
+    insert(&mut answer, CONTENT_TYPE, JSON);
+    answer
 }
 
 /// What a browser asks before it lets a page send the real request.

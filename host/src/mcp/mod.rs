@@ -15,6 +15,7 @@ mod access;
 mod arrival;
 mod connections;
 mod convert;
+mod fault;
 mod http;
 #[cfg(test)]
 mod limits_tests;

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, Implementation, ListToolsResult, PaginatedRequestParams, ProtocolVersion,
-    ServerCapabilities, ServerConfig, SubscriptionFilter,
+    CallToolRequestParams, CallToolResponse, CustomRequest, CustomResult, ErrorCode, Implementation, ListToolsResult,
+    PaginatedRequestParams, ProtocolVersion, ServerCapabilities, ServerConfig, SubscriptionFilter,
 };
 use rmcp::service::{NotificationContext, RequestContext, SubscriptionContext};
 use rmcp::{ErrorData, RoleServer, ServerHandler};
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::arrival::{Arrival, Calls, MAX_CALLS_PER_CLIENT};
-use super::{convert, progress};
+use super::{convert, fault, progress};
 use crate::events::Outcome;
 use crate::telemetry::{AlertSettings, Emitter, EventBus};
 use crate::tools::{Part, ToolCall, ToolContext, ToolSet};
@@ -156,9 +156,15 @@ impl ServerHandler for Connection {
     /// All tools on one page, always in the same order.
     async fn list_tools(
         &self,
-        _page: Option<PaginatedRequestParams>,
+        page: Option<PaginatedRequestParams>,
         _context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
+        if page.is_some_and(|page| page.cursor.is_some()) {
+            return Err(ErrorData::invalid_params(
+                "there is one page, so no cursor is valid",
+                None,
+            ));
+        }
         let (tools, _) = self.shared.current();
         Ok(ListToolsResult::with_all_items(list(&tools)))
     }
@@ -197,6 +203,16 @@ impl ServerHandler for Connection {
             return Err(ErrorData::invalid_params(text.collect::<String>(), None));
         }
         Ok(convert::result(result, knows_any).into())
+    }
+
+    /// A request that the library doesn't know: of another method, or with other parameters.
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
+        let wrong = fault::wrong_params(&request.method, request.params.as_ref());
+        Err(wrong.unwrap_or_else(|| ErrorData::new(ErrorCode::METHOD_NOT_FOUND, request.method, None)))
     }
 
     /// Clients of older revisions get notifications without having asked.

@@ -1,21 +1,22 @@
 //! The protocol over two byte streams: one JSON-RPC message per line.
 
+use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rmcp::RoleServer;
-use rmcp::model::{ClientRequest, ErrorCode, JsonRpcMessage};
+use rmcp::model::{ClientRequest, JsonRpcMessage, ProtocolVersion};
 use rmcp::service::{RxJsonRpcMessage, ServerInitializeError, TxJsonRpcMessage, serve_server_with_ct};
 use rmcp::transport::Transport;
 use rmcp::transport::io::stdio_pipes;
-use serde_json::{Value, json};
+use rmcp::{RoleServer, ServerHandler as _};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::arrival::{Calls, END_TIMEOUT, InOrder, MAX_CALLS_PER_CLIENT};
+use super::fault::{Fault, First};
 use super::server::McpServer;
 use super::write_timeout::{WRITE_TIMEOUT, WriteTimeout};
 
@@ -42,8 +43,8 @@ impl McpServer {
         cancel: CancellationToken,
     ) -> Result<(), ServerInitializeError> {
         let calls = Calls::default();
-        let lines = Lines::new(input, output, calls.clone());
         let connection = self.connection(true, cancel.clone());
+        let lines = Lines::new(input, output, calls.clone(), connection.supported_protocol_versions());
         let running = match serve_server_with_ct(connection, lines, cancel).await {
             Ok(running) => running,
             // The client left before it asked for anything.
@@ -64,7 +65,9 @@ struct Lines<R, W> {
     line: Vec<u8>,
     /// Whether the rest of a line that is too long is being skipped.
     skipping: bool,
-    /// Whether the client has sent a request. Anything else that comes before one is ignored.
+    /// Of the protocol.
+    versions: Cow<'static, [ProtocolVersion]>,
+    /// Whether the client has begun the connection. What isn't a request is ignored before.
     begun: bool,
     output: Arc<Mutex<Option<W>>>,
     /// Cancelled when a message couldn't be written, because the rest would make no sense to the client, and at the end.
@@ -126,11 +129,12 @@ where
     R: AsyncRead + Send + Unpin,
     W: AsyncWrite + Send + Unpin + 'static,
 {
-    fn new(input: R, output: W, calls: Calls) -> Self {
+    fn new(input: R, output: W, calls: Calls, versions: Cow<'static, [ProtocolVersion]>) -> Self {
         Self {
             input: BufReader::new(input),
             line: Vec::new(),
             skipping: false,
+            versions,
             begun: false,
             output: Arc::new(Mutex::new(Some(output))),
             closed: CancellationToken::new(),
@@ -166,12 +170,9 @@ where
         }
     }
 
-    /// Answers what isn't a message. JSON-RPC wants the id of the request, and null where it can't be read; the library's type
-    /// would leave it out.
-    fn answer(&mut self, fault: Fault) {
-        let error = json!({ "code": fault.code.0, "message": fault.message });
-        let answer = json!({ "jsonrpc": "2.0", "id": fault.id, "error": error });
-        self.answering = Some(tokio::spawn(self.send_line(serde_json::to_vec(&answer))));
+    /// Answers what isn't a message, or not now.
+    fn answer(&mut self, fault: &Fault) {
+        self.answering = Some(tokio::spawn(self.send_line(serde_json::to_vec(&fault.answer()))));
     }
 
     fn send_line(
@@ -207,10 +208,17 @@ where
         if line.trim_ascii().is_empty() {
             return Ok(None);
         }
-        let mut message = serde_json::from_slice(&line).map_err(|_| fault_of(&line))?;
+        let mut message = serde_json::from_slice(&line).map_err(|_| Fault::of(&line))?;
         match &mut message {
             JsonRpcMessage::Request(request) => {
-                self.begun = true;
+                if !self.begun {
+                    let id = serde_json::to_value(&request.id).unwrap_or_default();
+                    match First::of(&request.request, id, &self.versions) {
+                        First::Begins => self.begun = true,
+                        First::Answered => {}
+                        First::Wrong(fault) => return Err(fault),
+                    }
+                }
                 if let ClientRequest::CallToolRequest(call) = &mut request.request {
                     call.extensions.insert(self.arrivals.arrive());
                 }
@@ -229,38 +237,6 @@ async fn write(writer: &mut (impl AsyncWrite + Unpin), line: &[u8]) -> io::Resul
 
 fn memchr(bytes: &[u8]) -> Option<usize> {
     bytes.iter().position(|byte| *byte == b'\n')
-}
-
-/// Why a line isn't a message of the protocol.
-struct Fault {
-    code: ErrorCode,
-    message: &'static str,
-    /// The id of the request, or null.
-    id: Value,
-}
-
-impl Fault {
-    const fn new(code: ErrorCode, message: &'static str) -> Self {
-        let id = Value::Null;
-        Self { code, message, id }
-    }
-}
-
-fn fault_of(line: &[u8]) -> Fault {
-    match serde_json::from_slice(line) {
-        Err(_) => Fault::new(ErrorCode::PARSE_ERROR, "the line isn't JSON"),
-        Ok(Value::Array(_)) => Fault::new(
-            ErrorCode::INVALID_REQUEST,
-            "batches aren't supported: send one message per line",
-        ),
-        Ok(message) => Fault {
-            id: match message.get("id").cloned().unwrap_or_default() {
-                id if id.is_string() || id.is_i64() || id.is_u64() => id,
-                _ => Value::Null,
-            },
-            ..Fault::new(ErrorCode::INVALID_REQUEST, "the line isn't a message of the protocol")
-        },
-    }
 }
 
 impl<R, W> Transport<RoleServer> for Lines<R, W>
@@ -310,12 +286,9 @@ where
                 Ok(Line::Whole) => match self.parse() {
                     Ok(Some(message)) => return Some(message),
                     Ok(None) => {}
-                    Err(fault) => self.answer(fault),
+                    Err(fault) => self.answer(&fault),
                 },
-                Ok(Line::TooLong) => self.answer(Fault::new(
-                    ErrorCode::INVALID_REQUEST,
-                    "the message is longer than 16 MiB",
-                )),
+                Ok(Line::TooLong) => self.answer(&Fault::invalid("the message is longer than 16 MiB")),
                 Ok(Line::End) | Err(_) => return None,
             }
         }
