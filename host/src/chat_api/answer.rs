@@ -74,11 +74,18 @@ impl<'a> Choice<'a> {
             is_given.then_some((name, value))
         });
         let calls = message.field("tool_calls").and_then(Json::items);
+        let mut calls: Vec<Call<'_>> = calls.into_iter().flatten().map(Call::read).collect();
+        // Servers from before there were lists of calls.
+        if let Some(function) = message.field("function_call").filter(|call| call.is_object())
+            && calls.is_empty()
+        {
+            calls.push(Call::of(Json::NULL, function));
+        }
         Self {
             text: message.field("content").map(text).unwrap_or_default(),
             refusal: message.field("refusal").map(text).unwrap_or_default(),
             reasoning: reasoning.collect(),
-            calls: calls.into_iter().flatten().map(Call::read).collect(),
+            calls,
             finish_reason: filled(choice, "finish_reason"),
             error: present("error"),
         }
@@ -87,7 +94,10 @@ impl<'a> Choice<'a> {
 
 impl<'a> Call<'a> {
     fn read(call: Json<'a>) -> Self {
-        let function = call.field("function").unwrap_or(Json::NULL);
+        Self::of(call, call.field("function").unwrap_or(Json::NULL))
+    }
+
+    fn of(call: Json<'a>, function: Json<'a>) -> Self {
         let arguments = function.field("arguments").filter(|value| !value.is_null());
         Self {
             index: call.field("index").and_then(Json::integer),
@@ -200,6 +210,19 @@ mod tests {
             Call::read(Json::parse(signed).unwrap()).extra.unwrap(),
             r#"{"extra_content":{"google":{"thought_signature":"s"}}}"#
         );
+    }
+
+    #[test]
+    fn the_call_of_servers_that_know_no_list_is_read() {
+        for calls in ["null", "[]", r#"[{"function":{"name":"t","arguments":"{}"}}]"#] {
+            let message =
+                format!(r#"{{"delta":{{"tool_calls":{calls},"function_call":{{"name":"t","arguments":"{{}}"}}}}}}"#);
+            let found = choice(&message).calls;
+            assert_eq!(found.len(), 1, "{calls}");
+            assert_eq!(found[0].name.as_deref(), Some("t"));
+            assert_eq!(found[0].arguments, Some(Arguments::Text("{}")));
+        }
+        assert_eq!(choice(r#"{"delta":{"function_call":null}}"#).calls, []);
     }
 
     #[test]

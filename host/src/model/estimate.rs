@@ -22,6 +22,15 @@ const IMAGE_TOKENS: u64 = 5_000;
 /// Tokens of a page of a PDF: up to 3,000 for its text and 1,600 for its picture. Source: the vendor's page on PDFs.
 const PAGE_TOKENS: u64 = 5_000;
 
+/// Twice the longest context of any model. Nothing that reports more is a count.
+const MOST_TOKENS: u64 = 20_000_000;
+
+/// A figure that an API reports, unless no request can have so many tokens. Without it the usage is unknown, and the reservation is
+/// charged: as it stands, one faulty server would use up the budget of every other for the day.
+pub(super) fn believed(reported: Option<u64>) -> Option<u64> {
+    reported.filter(|tokens| *tokens <= MOST_TOKENS)
+}
+
 /// The tokens of a prompt, as far as the host can tell. The settlement uses what the API counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PromptTokens {

@@ -5,6 +5,7 @@ use crate::events::Usage;
 use crate::json_text::Json;
 use crate::messages_api::{self, Block as WireBlock, ErrorBody, StopDetails};
 use crate::model::answer::CompleteAnswer;
+use crate::model::estimate::believed;
 use crate::model::{ApiError, BilledPart, ModelError, ModelResponse, Progress, RefusalDetails, StopReason};
 use crate::transcript::{Block, Opaque, ToolInput, ToolUse};
 
@@ -60,19 +61,21 @@ impl KnownUsage {
             self.parts = parts.collect();
         }
         let usage = &mut self.usage;
-        usage.input_tokens = usage.input_tokens.max(reported.input_tokens.unwrap_or(0));
-        usage.output_tokens = usage.output_tokens.max(reported.output_tokens.unwrap_or(0));
+        let figure = |reported| believed(reported).unwrap_or(0);
+        usage.input_tokens = usage.input_tokens.max(figure(reported.input_tokens));
+        usage.output_tokens = usage.output_tokens.max(figure(reported.output_tokens));
         usage.cache_read_input_tokens = usage
             .cache_read_input_tokens
-            .max(reported.cache_read_input_tokens.unwrap_or(0));
+            .max(figure(reported.cache_read_input_tokens));
         // Without a split, tokens that aren't known to live for an hour get the default lifetime of five minutes.
-        let total = reported.cache_creation_input_tokens.unwrap_or(0);
+        let total = figure(reported.cache_creation_input_tokens);
         if total > usage.cache_creation_input_tokens() {
             usage.cache_creation_5m_input_tokens = total - usage.cache_creation_1h_input_tokens;
         }
         // A split of the same or a larger total is more precise than the total. A smaller one is incomplete.
         let split = reported.cache_creation.unwrap_or_default();
-        let (short, long) = (split.ephemeral_5m_input_tokens, split.ephemeral_1h_input_tokens);
+        let [short, long] =
+            [split.ephemeral_5m_input_tokens, split.ephemeral_1h_input_tokens].map(|tokens| figure(Some(tokens)));
         if short.saturating_add(long) >= usage.cache_creation_input_tokens() {
             usage.cache_creation_5m_input_tokens = short;
             usage.cache_creation_1h_input_tokens = long;
@@ -81,7 +84,7 @@ impl KnownUsage {
 
     /// Merges figures that are final for the answer's length.
     pub(super) fn update_final(&mut self, reported: &messages_api::Usage) {
-        self.has_output |= reported.output_tokens.is_some();
+        self.has_output |= believed(reported.output_tokens).is_some();
         self.update(reported);
     }
 }
@@ -334,6 +337,9 @@ mod tests {
             (json!({"input_tokens": -3, "output_tokens": "x"}), false),
             (json!({"input_tokens": 3, "output_tokens": 0}), true),
             (json!({"cache_read_input_tokens": 3, "output_tokens": 1}), true),
+            // No counts.
+            (json!({"input_tokens": 20_000_001, "output_tokens": 1}), false),
+            (json!({"input_tokens": 3, "output_tokens": u64::MAX}), false),
         ] {
             let mut known_usage = KnownUsage::default();
             known_usage.update_final(&messages_api::Usage::read(&usage));

@@ -163,15 +163,17 @@ impl Assembler {
         }
         if let Some(usage) = usage {
             self.usage.update(&usage);
-            // Some servers report from the first chunk on. Only what comes with the end, or after it, is all.
+            // Some servers report from the first chunk on. Only what comes with the end, or after it, is all. Where no reason for the
+            // end is given, it comes in a chunk of its own, unless more follows.
             let ends = |choice: &Choice<'_>| choice.finish_reason.is_some();
-            self.usage_is_final |=
-                progress.is_none() || self.finish_reason.is_some() || choice.as_ref().is_some_and(ends);
+            self.usage_is_final =
+                progress.is_none() || self.finish_reason.is_some() || choice.as_ref().map_or(self.has_choice, ends);
             if let Some(progress) = progress {
                 self.usage.report(progress);
             }
         }
         let Some(choice) = choice else { return Ok(()) };
+        self.usage_is_final &= progress.is_none() || self.finish_reason.is_some() || choice.finish_reason.is_some();
         if let Some(error) = choice.error {
             return Err(self.reported(error));
         }

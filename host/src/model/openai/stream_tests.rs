@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use sse_stream::SseByteStream;
 
 use super::*;
+use crate::events::Usage;
 use crate::model::{ApiErrorKind, Measured};
 
 /// What became of a stream.
@@ -96,6 +97,15 @@ async fn calls_are_distinguished_however_they_are_marked() {
                 calls(json!([{"index": 1, "function": {"arguments": "{}"}}])),
             ],
             &[("a", "t", r#"{"x": 1.0}"#), ("b", "u", "{}")][..],
+        ),
+        (
+            "before there were lists",
+            vec![
+                delta(json!({"function_call": {"name": "t", "arguments": ""}})),
+                delta(json!({"function_call": {"arguments": "{\"x\":"}})),
+                delta(json!({"function_call": {"arguments": "1}"}})),
+            ],
+            &[("", "t", r#"{"x":1}"#)],
         ),
         (
             "Ollama: whole calls, no index",
@@ -365,6 +375,23 @@ async fn usage_is_taken_from_wherever_it_comes() {
     }
     let missing = read(&(events(&[hello(), finish("stop")]) + DONE_EVENT)).await;
     assert_eq!(missing.measured, Measured::NoUsage);
+
+    // Without a reason for the end: all of it, unless more follows, or the stream ends without its end.
+    let alone = || json!({"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 5}});
+    let usage = Usage {
+        input_tokens: 10,
+        output_tokens: 5,
+        ..Usage::default()
+    };
+    let last = read(&(events(&[hello(), alone()]) + DONE_EVENT)).await;
+    assert_eq!(last.measured, Measured::Complete(usage));
+    for early in [
+        events(&[hello(), alone(), hello()]) + DONE_EVENT,
+        events(&[alone(), hello()]) + DONE_EVENT,
+        events(&[hello(), alone()]),
+    ] {
+        assert_eq!(read(&early).await.measured, Measured::Partial(usage), "{early}");
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use crate::chat_api;
 use crate::events::Usage;
 use crate::model::Progress;
+use crate::model::estimate::believed;
 
 /// The usage as known so far.
 #[derive(Clone, Copy, Debug, Default)]
@@ -16,10 +17,10 @@ pub(super) struct KnownUsage {
 impl KnownUsage {
     /// Merges reported figures. They are cumulative, so the larger of two is right, whichever comes last.
     pub(super) fn update(&mut self, reported: &chat_api::Usage) {
-        self.prompt = self.prompt.max(reported.prompt_tokens.unwrap_or(0));
-        self.cached = self.cached.max(reported.cached_tokens.unwrap_or(0));
-        self.completion = self.completion.max(reported.completion_tokens);
-        self.total = self.total.max(reported.total_tokens.unwrap_or(0));
+        self.prompt = self.prompt.max(believed(reported.prompt_tokens).unwrap_or(0));
+        self.cached = self.cached.max(believed(reported.cached_tokens).unwrap_or(0));
+        self.completion = self.completion.max(believed(reported.completion_tokens));
+        self.total = self.total.max(believed(reported.total_tokens).unwrap_or(0));
     }
 
     pub(super) fn usage(&self) -> Usage {
@@ -115,6 +116,13 @@ mod tests {
                 (10, 0, 7),
             ),
             (vec![json!({"prompt_tokens": "10"})], (0, 0, 0)),
+            // No counts.
+            (
+                vec![
+                    json!({"prompt_tokens": 1_000_000_000_000_000_u64, "completion_tokens": 20, "total_tokens": u64::MAX}),
+                ],
+                (0, 0, 20),
+            ),
         ] {
             let usage = known(&reports).usage();
             assert_eq!(
