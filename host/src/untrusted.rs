@@ -37,6 +37,11 @@ impl Untrusted {
         display_untrusted(&self.0, NAME_CHARS)
     }
 
+    /// A name that is a key of the configuration, escaped for a message. It must be whole to be one.
+    pub fn display_key(&self) -> impl fmt::Display + use<> {
+        self.display_sentence()
+    }
+
     /// A sentence, escaped for a message. Longer than a name can be.
     pub fn display_sentence(&self) -> impl fmt::Display + use<> {
         display_untrusted(&self.0, SENTENCE_CHARS)

@@ -125,7 +125,7 @@ async fn what_is_no_message_is_answered_with_the_protocols_error() {
 
 /// What is wrong with a request is said, and nothing ends by it.
 #[tokio::test]
-async fn a_request_with_wrong_parameters_is_told_which() {
+async fn what_is_wrong_with_parameters_is_named() {
     let lab = lab([]);
     let mut client = McpClient::connect(&lab, &FAULTY);
     let without_info = json!({ "protocolVersion": "2025-06-18", "capabilities": {} });
@@ -162,7 +162,7 @@ async fn a_request_with_wrong_parameters_is_told_which() {
 }
 
 #[tokio::test]
-async fn over_http_what_is_wrong_with_a_request_is_told() {
+async fn over_http_what_is_wrong_with_a_request_is_named() {
     let lab = lab([]);
     let server = McpHttpServer::start(&lab, &["--plugin", "builtin:faulty"]).await;
     let post = "POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\naccept: */*\r\nmcp-protocol-version: 2025-06-18";

@@ -440,6 +440,80 @@ async fn values_that_take_more_memory_than_they_count_are_refused_early() {
     }
 }
 
+/// A function whose name is taken goes by its path. Each key stands whole in the messages, and is one of the two alone.
+#[tokio::test]
+async fn functions_whose_names_clash_or_are_too_long_can_be_renamed() {
+    let long = "a-name-that-goes-on-".repeat(5) + "and-ends-here";
+    let wit = format!(
+        "package test:guest; interface api {{ go: func() -> u32; }} world guest {{ export api; export api-go: func() -> u32; \
+         export {long}: func() -> u32; }}"
+    );
+    let body = |name: &str, number: u8| format!("(func (export \"{name}\") (result i32) (i32.const {number}))");
+    let bodies = body("test:guest/api#go", 1) + &body("api-go", 2) + &body(&long, 3);
+    let lab = lab([]);
+    lab.write("guest.wasm", typed_component(&wit, 1, &bodies));
+    let guest = "[plugins.guest]\ncomponent = \"guest.wasm\"\n";
+    lab.configure(guest);
+    let checked = lab.call(["config", "check"]).await.expect_code(1);
+    let long_key = long.replace('-', "_");
+    let taken = ["test:guest/api#go", "api-go"].map(|path| format!("[plugins.guest.tools.\"{path}\"]"));
+    // Which of the two is first is the component's business.
+    let taken = taken
+        .iter()
+        .find(|key| checked.stdout.contains(*key) || checked.stderr.contains(*key));
+    let (taken, long_section) = (
+        taken.unwrap_or_else(|| panic!("{checked}")),
+        format!("[plugins.guest.tools.{long_key}]"),
+    );
+    assert!(format!("{checked}").contains(&long_section), "{checked}");
+
+    lab.configure(&format!(
+        "{guest}{taken}\nname = \"other\"\n{long_section}\nname = \"long\"\n"
+    ));
+    lab.call(["config", "check"]).await.expect_code(0);
+    let mut results = Vec::new();
+    for tool in ["api_go", "other", "long"] {
+        results.push(
+            lab.call(["tool", "call", tool, "{}"])
+                .await
+                .expect_code(0)
+                .stdout
+                .trim()
+                .to_owned(),
+        );
+    }
+    results.sort_unstable();
+    assert_eq!(results, ["1", "2", "3"]);
+
+    lab.configure(&format!(
+        "{guest}{taken}\nenabled = false\n{long_section}\nenabled = false\n"
+    ));
+    lab.call(["config", "check"]).await.expect_code(0);
+    lab.call(["tool", "call", "api_go", "{}"]).await.expect_code(0);
+}
+
+/// As from any other door, a function of a component on the command line that can't be a tool is left out alone.
+#[tokio::test]
+async fn a_run_takes_what_is_left_of_a_component_on_the_command_line() {
+    let lab = lab_with_guest([Answer::text("Done.")]);
+    let ran = lab.call(["run", "--plugin", "guest.wasm", "Go."]).await.expect_code(0);
+    assert!(
+        ran.stderr.contains("things_make") && ran.stderr.contains("resource"),
+        "{ran}"
+    );
+    let requests = lab.simulator.requests();
+    let tools = requests[0].body["tools"].as_array().unwrap();
+    assert!(tools.iter().any(|tool| tool["name"] == "kinds_check"), "{tools:?}");
+
+    // Nothing is left of this one.
+    let wit = "package test:guest; interface things { resource thing; make: func() -> thing; } world guest { export things; }";
+    let make = r#"(func (export "test:guest/things#make") (result i32) (i32.const 1))"#;
+    lab.write("only.wasm", typed_component(wit, 1, make));
+    let refused = lab.call(["run", "--plugin", "only.wasm", "Go."]).await.expect_code(2);
+    assert!(refused.stderr.contains("things_make"), "{refused}");
+    assert_eq!(lab.simulator.requests().len(), 1);
+}
+
 #[tokio::test]
 async fn types_beyond_the_bounds_are_left_out_with_the_reason() {
     let nested = (0..15).fold("u8".to_owned(), |inner, _| format!("option<{inner}>"));

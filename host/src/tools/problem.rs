@@ -23,7 +23,7 @@ pub enum PluginProblem {
     /// The whole plugin is left out.
     #[error(transparent)]
     Component(#[from] ComponentError),
-    #[error("the tool `{}` is not usable: {reason}", .tool.display())]
+    #[error("the tool `{}` is not usable: {reason}", .tool.display_key())]
     UnusableTool { tool: Untrusted, reason: String },
     #[error(
         "the tool {} lost to the tool `{owner}` of plugin `{of_plugin}`: a model couldn't tell their names apart",
@@ -91,7 +91,7 @@ impl PluginError {
         let key = match &self.problem {
             PluginProblem::NoSuchTool { tool, .. } => return format!("{plugin}.tools.{}", quoted_key(tool)),
             PluginProblem::UnusableTool { tool, .. } | PluginProblem::LostName { tool, .. } => {
-                return format!("{plugin}.tools.{}", quoted_key(&tool.display().to_string()));
+                return format!("{plugin}.tools.{}", quoted_key(&tool.display_key().to_string()));
             }
             PluginProblem::Component(error) => match error {
                 ComponentError::DigestMismatch { .. } => "digest",
@@ -120,8 +120,12 @@ impl PluginError {
     }
 }
 
-fn section(plugin: &str, tool: &Untrusted) -> String {
-    format!("[plugins.{plugin}.tools.{}]", quoted_key(&tool.display().to_string()))
+/// Where a tool is set.
+pub(super) fn section(plugin: &str, tool: &Untrusted) -> String {
+    format!(
+        "[plugins.{plugin}.tools.{}]",
+        quoted_key(&tool.display_key().to_string())
+    )
 }
 
 /// The key in TOML notation.

@@ -7,13 +7,13 @@ use futures_util::stream::{self, StreamExt};
 
 use super::beside::wit_beside;
 use super::builtin::builtin;
-use super::problem::{PluginError, PluginProblem, PluginWarning};
+use super::problem::{PluginError, PluginProblem, PluginWarning, section};
 use super::schema::InputSchema;
 use super::settings::{ComponentSource, PluginSettings, ToolSettings};
 use crate::sandbox::{
     Annotations, ComponentBytes, ComponentError, Digest, Effects, Plugin, Sandbox, SetIn, ToolInfo, open_file,
 };
-use crate::untrusted::{Untrusted, display_untrusted_list, visible_json, visible_text};
+use crate::untrusted::{Untrusted, visible_json, visible_text};
 
 /// Tools per plugin and bytes per description. The host sets these bounds, not the contract.
 const MAX_TOOLS: usize = 256;
@@ -25,6 +25,8 @@ const RESERVED_NAMES: &str = "tool_search_tool_";
 const MAX_PATTERNS: usize = 256;
 /// Unusable tools per plugin, after which the rest isn't checked: refusing a schema takes as long as accepting one.
 const MAX_UNUSABLE: usize = 32;
+/// Names that a message lists.
+const MAX_KNOWN_NAMES: usize = 20;
 /// Bytes of names, descriptions and schemas per plugin. Every request to the model carries and pays for them.
 const MAX_DEFINITION_BYTES: usize = 64 * 1024;
 /// The same for all plugins together: half of what a large model accepts.
@@ -148,6 +150,7 @@ pub(super) async fn load(sandbox: &Sandbox, plugins: &[PluginSettings], host_con
     let mut accepted = Accepted::default();
     let (mut problems, mut warnings) = (Vec::new(), Vec::new());
     for (settings, (_, loaded)) in ordered.into_iter().zip(loaded) {
+        let (before, first) = (accepted.tools.len(), problems.len());
         let mut leave_out = |problem| {
             problems.push(PluginError {
                 plugin: settings.name.clone(),
@@ -166,6 +169,10 @@ pub(super) async fn load(sandbox: &Sandbox, plugins: &[PluginSettings], host_con
                 loaded.problems.into_iter().for_each(&mut leave_out);
                 for tool in loaded.tools {
                     accepted.add(tool).unwrap_or_else(&mut leave_out);
+                }
+                // Nothing can be set for the tools of a component on the command line, so what is left of them must do.
+                if settings.set_in == SetIn::CommandLine && accepted.tools.len() > before {
+                    problems[first..].iter_mut().for_each(|problem| problem.fatal = false);
                 }
             }
         }
@@ -291,7 +298,7 @@ fn make_tools(exports: Vec<ToolInfo>, settings: &PluginSettings, component: &Plu
         .map(|tool| PluginProblem::NoSuchTool {
             plugin: settings.name.clone(),
             tool: tool.clone(),
-            known: display_untrusted_list(exports.iter().map(|export| &export.name)),
+            known: known_names(&exports),
         })
         .collect();
     let is_enabled = |tool: &str| settings.tools.get(tool).is_none_or(|tool| tool.enabled);
@@ -354,26 +361,33 @@ fn make_tools(exports: Vec<ToolInfo>, settings: &PluginSettings, component: &Plu
     }
 }
 
+/// The names of a component's tools, whole, because each is a key of the configuration.
+fn known_names(exports: &[ToolInfo]) -> String {
+    let shown = exports.iter().take(MAX_KNOWN_NAMES);
+    let mut names: Vec<String> = shown.map(|export| export.name.display_key().to_string()).collect();
+    if exports.len() > MAX_KNOWN_NAMES {
+        names.push("…".to_owned());
+    }
+    names.join(", ")
+}
+
 fn make_tool(
     export: ToolInfo,
     settings: &PluginSettings,
     tool_settings: &ToolSettings,
     component: &Plugin,
 ) -> Result<Tool, String> {
+    let section = section(&settings.name, &export.name);
     let export_name = export.name.into_raw();
     let name = tool_settings.name.clone().unwrap_or_else(|| export_name.clone());
     if !is_tool_name(&name) {
         return Err(format!(
-            "a name is 1 to {MAX_NAME_CHARS} of the characters a-z A-Z 0-9 _ -; give it one with \
-             `[plugins.{}.tools.\"…\"] name`",
-            settings.name
+            "a name is 1 to {MAX_NAME_CHARS} of the characters a-z A-Z 0-9 _ -; give it one with `{section} name`"
         ));
     }
     if name.starts_with(RESERVED_NAMES) {
         return Err(format!(
-            "names that begin with `{RESERVED_NAMES}` are those of the API's own tools; give it another one with \
-             `[plugins.{}.tools.\"{name}\"] name`",
-            settings.name
+            "names that begin with `{RESERVED_NAMES}` are those of the API's own tools; give it another one with `{section} name`"
         ));
     }
     let claimed = tool_settings.description.as_deref().unwrap_or(export.description.raw());

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use wasmtime::Engine;
 
 use super::adapt;
-use super::component::ComponentError;
+use super::component::{ComponentError, OF_WASI_3};
 use super::engine::config;
 use crate::sandbox::limits::Limits;
 use crate::sandbox::metering::Metering;
@@ -468,9 +468,7 @@ fn ran_out_of_memory(error: &wasmtime::Error) -> bool {
 /// Rewords a common error of the engine.
 fn explain(message: &str) -> String {
     if message.contains("component model async feature") {
-        return "it uses the async functions of WASI 0.3, and this host runs WASI 0.2: export plain functions, in JavaScript without \
-                `async`"
-            .to_owned();
+        return OF_WASI_3.to_owned();
     }
     message.to_owned()
 }

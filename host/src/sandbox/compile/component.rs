@@ -135,6 +135,18 @@ impl From<&'static [u8]> for ComponentBytes {
     }
 }
 
+/// The reason of [`ComponentError::Invalid`] for a component that is valid for other hosts. It is kept and sent as a text, as the
+/// engine's own reasons are.
+pub(super) const OF_WASI_3: &str =
+    "uses async functions, `future` or `stream` of WASI 0.3, and this host runs WASI 0.2";
+
+fn invalid(reason: &Untrusted) -> String {
+    match reason.raw() {
+        OF_WASI_3 => OF_WASI_3.to_owned(),
+        _ => format!("is not valid: {}", reason.display_sentence()),
+    }
+}
+
 /// Why a component can't be used.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ComponentError {
@@ -154,7 +166,7 @@ pub enum ComponentError {
     NotWasm,
     #[error("this is an unknown kind of WebAssembly (version {0:#010x})")]
     UnknownVersion(u32),
-    #[error("the component is not valid: {}", .0.display_sentence())]
+    #[error("the component {}", invalid(.0))]
     Invalid(Untrusted),
     #[error("the digest is {found}, but the configuration pins {expected}")]
     DigestMismatch { expected: String, found: Digest },
@@ -291,6 +303,10 @@ impl ComponentError {
                 "a program for WASI 0.1 has a `main` and exports `_start`: link it as one; wrap a library with `wasm-tools component new`, or build it for wasm32-wasip2"
             }
             Self::Foreign(foreign) => foreign.instead,
+            Self::Invalid(reason) if reason.raw() == OF_WASI_3 => {
+                "export plain functions, in JavaScript without `async`: one function that is async, or has a `future` or a `stream`, is \
+                 enough to keep the others out"
+            }
             Self::NotWasm | Self::UnknownVersion(_) | Self::Invalid(_) => {
                 "expected a WebAssembly component, such as `cargo build --target wasm32-wasip2` makes, or a program for WASI 0.1"
             }

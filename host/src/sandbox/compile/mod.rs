@@ -314,6 +314,18 @@ mod tests {
         assert_eq!(failing.starts(), 1);
     }
 
+    /// The component is valid; this host doesn't run it.
+    #[tokio::test]
+    async fn a_component_of_wasi_3_is_not_called_invalid() {
+        let failing = FailingCompiler::new(&format!("echo '{}' >&2; exit 3", component::OF_WASI_3));
+        let error = failing.compile(&Limits::default()).await;
+        assert_eq!(error.to_string(), format!("the component {}", component::OF_WASI_3));
+        assert!(
+            error.hint(crate::sandbox::SetIn::Configuration).unwrap().contains("plain functions"),
+            "{error}"
+        );
+    }
+
     #[tokio::test]
     async fn a_compilation_without_end_is_tried_once_for_each_limit() {
         let failing = FailingCompiler::new("exec sleep 600");

@@ -21,7 +21,6 @@ use crate::sandbox::limits::Limits;
 /// A function that is a tool.
 #[derive(Debug)]
 pub(in crate::sandbox) struct Function {
-    path: String,
     index: ComponentExportIndex,
     parameters: Named<Field>,
     result: Option<Shape>,
@@ -80,7 +79,7 @@ impl Function {
     /// If the schema of its input is too long.
     pub(super) fn new(
         tool: String,
-        path: String,
+        name: &str,
         index: ComponentExportIndex,
         parameters: Named<Field>,
         result: Option<Shape>,
@@ -92,10 +91,7 @@ impl Function {
         let described = docs.and_then(|docs| docs.description.as_deref()).map(str::trim);
         let description = match described {
             Some(text) if !text.is_empty() => text.to_owned(),
-            _ => {
-                let name = path.rsplit_once('#').map_or(path.as_str(), |(_, name)| name);
-                signature(name, &parameters, result.as_ref())
-            }
+            _ => signature(name, &parameters, result.as_ref()),
         };
         let direct = direct(&parameters, result.as_ref());
         Ok(Self {
@@ -111,16 +107,11 @@ impl Function {
                 output_schema: content_shape(result.as_ref()).and_then(|shape| schema::of(shape).ok()),
                 annotations: docs.map(FunctionDocs::annotations).unwrap_or_default(),
             },
-            path,
             index,
             parameters,
             result,
             direct,
         })
-    }
-
-    pub(super) fn path(&self) -> &str {
-        &self.path
     }
 
     pub(super) fn info(&self) -> ToolInfo {

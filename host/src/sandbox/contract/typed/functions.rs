@@ -53,22 +53,28 @@ pub(in crate::sandbox) fn exports_functions(component: &Component) -> bool {
 
 /// The exports that a toolchain uses at build time, and what for. They aren't tools.
 pub(in crate::sandbox) fn toolchain_exports(component: &Component) -> Vec<(Untrusted, &'static str)> {
-    let engine = component.engine();
-    let ty = component.component_type();
-    let found = ty.exports(engine).filter_map(|(name, export)| match export.ty {
-        ComponentItem::ComponentFunc(function) => Some((name.into(), toolchain::purpose(name, &function)?)),
-        _ => None,
+    let mut found = Vec::new();
+    each_export(component, |Export { interface, name }, function| {
+        let purpose = toolchain::purpose(interface, name, function);
+        found.extend(purpose.map(|purpose| (names::path(interface, name).into(), purpose)));
+        true
     });
-    found.collect()
+    found
 }
 
-/// Calls `visit` for each function in the order of the exports, until it returns false.
+/// Calls `visit` for each function that can be a tool, in the order of the exports, until it returns false.
 fn each_function(component: &Component, mut visit: impl FnMut(Export<'_>, &ComponentFunc) -> bool) {
+    each_export(component, |export, function| {
+        toolchain::purpose(export.interface, export.name, function).is_some() || visit(export, function)
+    });
+}
+
+/// Calls `visit` for each function of a candidate in the order of the exports, until it returns false.
+fn each_export(component: &Component, mut visit: impl FnMut(Export<'_>, &ComponentFunc) -> bool) {
     let engine = component.engine();
     let ty = component.component_type();
     for (name, export) in ty.exports(engine).filter(|(name, _)| names::is_candidate(name)) {
         match export.ty {
-            ComponentItem::ComponentFunc(function) if toolchain::purpose(name, &function).is_some() => {}
             ComponentItem::ComponentFunc(function) if !visit(Export { interface: None, name }, &function) => return,
             ComponentItem::ComponentInstance(instance) => {
                 for (inner, export) in instance.exports(engine) {
@@ -95,16 +101,18 @@ impl Typed {
         let mut visited = 0;
         each_function(component, |export, function| {
             visited += 1;
-            let tool = names::tool(export.interface, export.name);
+            let short = names::tool(export.interface, export.name);
+            // One whose name is taken goes by its path, under which the operator can name it.
+            let tool = match found.get(&short) {
+                None => short,
+                Some(_) => names::path(export.interface, export.name),
+            };
             let made = if visited > MAX_FUNCTIONS {
                 Err(format!(
                     "{MAX_FUNCTIONS} functions before it were read, the most of one component"
                 ))
-            } else if let Some(other) = found.get(&tool) {
-                let other = Untrusted::from(other.path()).display();
-                Err(format!("the function `{other}` already has this name"))
             } else {
-                read(component, &export, function, docs, limits)
+                read(component, tool.clone(), &export, function, docs, limits)
             };
             match made {
                 Ok(function) => {
@@ -143,6 +151,7 @@ impl Typed {
 
 fn read(
     component: &Component,
+    tool: String,
     export: &Export<'_>,
     function: &ComponentFunc,
     docs: &Docs,
@@ -185,13 +194,5 @@ fn read(
     };
     let index = index.ok_or_else(|| "the engine doesn't find it".to_owned())?;
     let docs = docs.function(interface, name);
-    Function::new(
-        names::tool(interface, name),
-        names::path(interface, name),
-        index,
-        parameters,
-        result,
-        docs,
-        limits,
-    )
+    Function::new(tool, name, index, parameters, result, docs, limits)
 }

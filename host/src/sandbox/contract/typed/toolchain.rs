@@ -4,27 +4,76 @@ use wasmtime::component::types::{ComponentFunc, Type};
 
 /// The function by which componentize-qjs gives a component its script, once, when it builds the component. As a tool, it would run
 /// any script that a model writes.
-const QJS_INIT: &str = "init";
-/// Its parameters. Each version has the first two, and no version has others than these.
-const QJS_PARAMETERS: [&str; 4] = ["shim", "script", "entry-path", "disable-gc"];
+const QJS: Known = Known {
+    interface: None,
+    name: "init",
+    first: &[("shim", Kind::Text), ("script", Kind::Text)],
+    more: &[("entry-path", Kind::OptionalText), ("disable-gc", Kind::Bool)],
+    purpose: "componentize-qjs runs the component's script by it, at build time",
+};
 
-/// Why the function of this name, exported at the component's root, isn't a tool; `None` if it may be one. Only an exact match of
-/// name, parameters and types is left out, so that an author's own `init` stays a tool.
-pub(super) fn purpose(name: &str, function: &ComponentFunc) -> Option<&'static str> {
-    let parameters: Vec<(&str, Type)> = function.params().collect();
-    let has_script = matches!(parameters[..], [("shim", Type::String), ("script", Type::String), ..]);
-    let is_known = |(name, ty): &(&str, Type)| match *name {
-        "shim" | "script" => matches!(ty, Type::String),
-        "entry-path" => matches!(ty, Type::Option(path) if matches!(path.ty(), Type::String)),
-        name => QJS_PARAMETERS.contains(&name) && matches!(ty, Type::Bool),
-    };
-    let results: Vec<Type> = function.results().collect();
-    let is_status = match &results[..] {
-        [Type::Result(result)] => result.ok().is_none() && matches!(result.err(), Some(Type::String)),
-        _ => false,
-    };
-    (name == QJS_INIT && has_script && parameters.iter().all(is_known) && is_status)
-        .then_some("componentize-qjs runs the component's script by it, at build time")
+/// The function by which componentize-py sets a component's interpreter up. As a tool, it would only crash.
+const PYTHON: Known = Known {
+    interface: Some("exports"),
+    name: "init",
+    first: &[("app-name", Kind::Text), ("symbols", Kind::Record)],
+    more: &[("stub-wasi", Kind::Bool)],
+    purpose: "componentize-py sets the interpreter up by it, at build time",
+};
+
+/// A function of a toolchain. Each version has the first parameters, and no version has others than these.
+struct Known {
+    /// The interface, unless it stands at the root.
+    interface: Option<&'static str>,
+    name: &'static str,
+    first: &'static [(&'static str, Kind)],
+    more: &'static [(&'static str, Kind)],
+    purpose: &'static str,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Text,
+    OptionalText,
+    Bool,
+    Record,
+}
+
+impl Kind {
+    fn is_of(self, ty: &Type) -> bool {
+        match (self, ty) {
+            (Self::OptionalText, Type::Option(some)) => matches!(some.ty(), Type::String),
+            _ => matches!(
+                (self, ty),
+                (Self::Text, Type::String) | (Self::Bool, Type::Bool) | (Self::Record, Type::Record(_))
+            ),
+        }
+    }
+}
+
+/// Why an exported function isn't a tool; `None` if it may be one. Only an exact match of interface, name, parameters and types is left
+/// out, so that an author's own `init` stays a tool.
+pub(super) fn purpose(interface: Option<&str>, name: &str, function: &ComponentFunc) -> Option<&'static str> {
+    let is_it = |known: &&Known| known.interface == interface && known.name == name && known.has_type_of(function);
+    [QJS, PYTHON].iter().find(is_it).map(|known| known.purpose)
+}
+
+impl Known {
+    fn has_type_of(&self, function: &ComponentFunc) -> bool {
+        let parameters: Vec<(&str, Type)> = function.params().collect();
+        let Some((first, more)) = parameters.split_at_checked(self.first.len()) else {
+            return false;
+        };
+        let is = |(name, ty): &(&str, Type), known: &(&str, Kind)| *name == known.0 && known.1.is_of(ty);
+        let has_first = first.iter().zip(self.first).all(|(found, known)| is(found, known));
+        let is_known = |found: &(&str, Type)| self.more.iter().any(|known| is(found, known));
+        let results: Vec<Type> = function.results().collect();
+        let is_status = match &results[..] {
+            [Type::Result(result)] => result.ok().is_none() && matches!(result.err(), Some(Type::String)),
+            _ => false,
+        };
+        has_first && more.iter().all(is_known) && is_status
+    }
 }
 
 #[cfg(test)]
@@ -67,7 +116,7 @@ mod tests {
         let ComponentItem::ComponentFunc(function) = export else {
             panic!("{name} isn't a function");
         };
-        purpose(name, &function).is_some()
+        purpose(None, name, &function).is_some()
     }
 
     #[test]
@@ -87,6 +136,53 @@ mod tests {
             ("init", parameters, "(result u32 (error string))"),
         ] {
             assert!(!is_left_out(name, parameters, result), "{name} {parameters} {result}");
+        }
+    }
+
+    /// Whether a function `init` of an interface is left out, with these parameters and their number of core values.
+    fn is_left_out_of(interface: &str, parameters: &str, flat: usize) -> bool {
+        let text = format!(
+            r#"(component
+                (core module $m
+                    (memory (export "memory") 1)
+                    (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 0)
+                    (func (export "f") (param {}) (result i32) i32.const 0))
+                (core instance $i (instantiate $m))
+                (type $record (record (field "names" string)))
+                (export $symbols "symbols" (type $record))
+                (func $init {parameters} (result (result (error string)))
+                    (canon lift (core func $i "f") (memory $i "memory") (realloc (func $i "realloc"))))
+                (instance $exports (export "init" (func $init)))
+                (export "{interface}" (instance $exports)))"#,
+            "i32 ".repeat(flat),
+        );
+        let engine = wasmtime::Engine::default();
+        let component = Component::new(&engine, wat::parse_str(text).unwrap()).unwrap();
+        let export = component.component_type().get_export(&engine, interface).unwrap().ty;
+        let ComponentItem::ComponentInstance(instance) = export else {
+            panic!("{interface} isn't an instance");
+        };
+        let ComponentItem::ComponentFunc(function) = instance.get_export(&engine, "init").unwrap().ty else {
+            panic!("init isn't a function");
+        };
+        purpose(Some(interface), "init", &function).is_some()
+    }
+
+    #[test]
+    fn only_the_function_of_componentize_py_is_left_out() {
+        let parameters = r#"(param "app-name" string) (param "symbols" $symbols)"#;
+        let newer = format!(r#"{parameters} (param "stub-wasi" bool)"#);
+        assert!(is_left_out_of("exports", parameters, 4));
+        assert!(is_left_out_of("exports", &newer, 5));
+        let other = format!(r#"{parameters} (param "city" bool)"#);
+        let texts = r#"(param "app-name" string) (param "symbols" string)"#;
+        for (interface, parameters, flat) in [
+            ("tools", newer.as_str(), 5),
+            ("exports", &other, 5),
+            ("exports", texts, 4),
+            ("exports", r#"(param "app-name" string)"#, 2),
+        ] {
+            assert!(!is_left_out_of(interface, parameters, flat), "{interface} {parameters}");
         }
     }
 }
