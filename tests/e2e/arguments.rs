@@ -223,6 +223,37 @@ async fn what_a_component_keeps_is_there_in_the_next_call() {
     assert!(ran.stdout.contains("kept"), "{ran}");
 }
 
+/// Whose data they are doesn't depend on what a file is called.
+#[tokio::test]
+async fn a_component_on_the_command_line_has_no_data_of_another_of_its_name() {
+    let lab = lab([]);
+    let notes = cofferdam::tools::builtin("notes").unwrap();
+    for folder in ["one", "other"] {
+        std::fs::create_dir_all(lab.path(folder)).unwrap();
+        lab.write(&format!("{folder}/notes.wasm"), notes);
+    }
+    lab.configure("[plugins.notes]\ncomponent = \"one/notes.wasm\"\nkeyvalue = true\n");
+    let add = |text: &str| json!({ "title": "a", "text": text }).to_string();
+    let configured = ["tool", "call", "notes_add", &add("configured")];
+    lab.call(configured).await.expect_code(0);
+    let one = ["tool", "call", "one/notes.wasm#notes_add", &add("one"), "--keyvalue"];
+    lab.call(one).await.expect_code(0);
+    for (tool, kept) in [
+        ("notes_search", Some("configured")),
+        ("one/notes.wasm#notes_search", Some("one")),
+        ("./other/../one/notes.wasm#notes_search", Some("one")),
+        ("other/notes.wasm#notes_search", None),
+        ("builtin:notes#notes_search", None),
+    ] {
+        let option = if tool.contains('#') { &["--keyvalue"][..] } else { &[] };
+        let call = [&["tool", "call", tool, "{\"query\": \"a\"}"][..], option].concat();
+        let ran = lab.call(call).await.expect_code(0);
+        for text in ["configured", "one"] {
+            assert_eq!(ran.stdout.contains(text), kept == Some(text), "{tool}: {ran}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_program_reads_the_error_that_stops_a_command() {
     let lab = lab([]);

@@ -112,12 +112,13 @@ impl Sandbox {
         grants: &Grants,
         command: Option<&Command>,
     ) -> Result<Plugin, ComponentError> {
-        self.load_documented(name, component, grants, command, || Ok(Vec::new()))
+        self.load_documented(name, name, component, grants, command, || Ok(Vec::new()))
             .await
     }
 
     /// The same for a component beside which there may be WIT, whose comments describe the functions that the component itself
-    /// doesn't. `wit` reads it, on a blocking thread, if the component exports functions.
+    /// doesn't. `wit` reads it, on a blocking thread, if the component exports functions. What the plugin keeps, it shares with others
+    /// that keep their data as `kept_as`.
     ///
     /// # Errors
     ///
@@ -125,6 +126,7 @@ impl Sandbox {
     pub async fn load_documented(
         &self,
         name: &str,
+        kept_as: &str,
         component: impl Into<ComponentBytes>,
         grants: &Grants,
         command: Option<&Command>,
@@ -146,7 +148,7 @@ impl Sandbox {
         let compiled = compiling.await?;
         let keyvalue = match (grants.keyvalue, &self.keyvalue) {
             (false, _) => None,
-            (true, Some(Ok(store))) => Some((store.clone(), Arc::from(name))),
+            (true, Some(Ok(store))) => Some((store.clone(), Arc::from(kept_as))),
             (true, Some(Err(reason))) => return Err(ComponentError::Store(reason.clone())),
             (true, None) => return Err(ComponentError::NoStore),
         };

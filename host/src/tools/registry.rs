@@ -240,14 +240,20 @@ struct Loaded {
 async fn load_plugin(sandbox: &Sandbox, settings: &PluginSettings) -> Result<Loaded, ComponentError> {
     let (source, limit) = (settings.source.clone(), settings.grants.limits.component_bytes);
     let pinned = settings.digest.clone();
+    let kept_as = match settings.set_in {
+        SetIn::Configuration => Some(settings.name.clone()),
+        // Its file can have any name, also one whose data are another plugin's.
+        SetIn::CommandLine => None,
+    };
     let opened = tokio::task::spawn_blocking(move || {
         let component = open_component(&source, limit)?;
-        match pinned {
-            Some(digest) => check_pin(component.read()?, digest),
-            None => Ok(component),
-        }
+        let component = match pinned {
+            Some(digest) => check_pin(component.read()?, digest)?,
+            None => component,
+        };
+        Ok::<_, ComponentError>((component, kept_as.unwrap_or_else(|| source.place())))
     });
-    let component = opened
+    let (component, kept_as) = opened
         .await
         .map_err(|error| ComponentError::Host(error.to_string()))??;
     for warning in settings.warnings() {
@@ -260,7 +266,7 @@ async fn load_plugin(sandbox: &Sandbox, settings: &PluginSettings) -> Result<Loa
     };
     let wit = move || beside.map_or(Ok(Vec::new()), |path| wit_beside(&path));
     let command = settings.command.as_ref();
-    let loading = sandbox.load_documented(&settings.name, component, &settings.grants, command, wit);
+    let loading = sandbox.load_documented(&settings.name, &kept_as, component, &settings.grants, command, wit);
     let component = loading.await?;
     let exports = component.list_tools().await?;
     let found = exports.len() + component.unusable_exports().count();

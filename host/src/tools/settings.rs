@@ -30,6 +30,17 @@ impl ComponentSource {
         }
     }
 
+    /// Where it is, however it was written: a whole path, or `builtin:NAME`.
+    pub(super) fn place(&self) -> String {
+        match self {
+            Self::Builtin(_) => self.to_string(),
+            Self::Path(path) => {
+                let whole = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+                whole.to_string_lossy().into_owned()
+            }
+        }
+    }
+
     /// The default name of a plugin: its file's stem, with every other character than those of a name replaced by `_`.
     pub fn plugin_name(&self) -> String {
         let stem: Cow<'_, str> = match self {

@@ -321,7 +321,10 @@ mod tests {
         let error = failing.compile(&Limits::default()).await;
         assert_eq!(error.to_string(), format!("the component {}", component::OF_WASI_3));
         assert!(
-            error.hint(crate::sandbox::SetIn::Configuration).unwrap().contains("plain functions"),
+            error
+                .hint(crate::sandbox::SetIn::Configuration)
+                .unwrap()
+                .contains("plain functions"),
             "{error}"
         );
     }
