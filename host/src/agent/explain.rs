@@ -41,7 +41,8 @@ pub(super) fn explain(ending: Ending, settings: &AgentSettings, max_tokens: u32,
         ),
         Ending::ContextOverflow => (
             "the conversation and the answer fill the model's context window".to_owned(),
-            "shorten the prompt, start a new conversation, or choose a model with a larger context",
+            "shorten the prompt, start a new conversation, or choose a model with a larger context; a server of your own may have been \
+             started with a shorter one than the model has (Ollama: `num_ctx`, llama.cpp: `--ctx-size`, vLLM: `--max-model-len`)",
         ),
         Ending::Refused => return Some(refusal(None)),
         Ending::BudgetExceeded => ("the budget is used up".to_owned(), "see `cofferdam budget show`"),

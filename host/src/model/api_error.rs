@@ -110,24 +110,43 @@ impl ApiError {
                     .to_owned(),
             ),
             _ if self.status == Some(405) => Some("check `[model] base_url`".to_owned()),
-            // Gateways that know only a part of the API refuse the field by its name.
-            _ if self.kind == ApiErrorKind::InvalidRequest && self.message.contains("cache_control") => {
-                Some("this server doesn't cache prompts: set `[model] prompt_cache = false`".to_owned())
-            }
-            _ if self.kind == ApiErrorKind::InvalidRequest && self.names_tool_search() => {
-                Some("this server or model can't search for tools: set `[model] tool_search = \"never\"`".to_owned())
-            }
+            _ if self.kind == ApiErrorKind::InvalidRequest => self.hint_for_what_is_refused().map(str::to_owned),
             _ => self.kind.hint().map(str::to_owned),
         }
     }
 
-    /// Whether it refuses a field, a tool or a block that only a request with a search for tools has.
-    fn names_tool_search(&self) -> bool {
-        ["defer_loading", "tool_search", "tool_reference"]
-            .iter()
-            .any(|name| self.message.contains(name))
+    /// Servers that know only a part of the API refuse what they don't know by its name.
+    fn hint_for_what_is_refused(&self) -> Option<&'static str> {
+        let names = |words: &&str| self.message.contains(*words);
+        let found = REFUSED.iter().find(|(words, _)| words.iter().any(names));
+        found.map(|(_, hint)| *hint)
     }
 }
+
+/// Words in a refusal, and which key leaves out what it is about.
+const REFUSED: [(&[&str], &str); 5] = [
+    (
+        &["cache_control"],
+        "this server doesn't cache prompts: set `[model] prompt_cache = false`",
+    ),
+    (
+        &["defer_loading", "tool_search", "tool_reference"],
+        "this server or model can't search for tools: set `[model] tool_search = \"never\"`",
+    ),
+    (
+        &["max_completion_tokens"],
+        "this server takes the other name of the limit: `[model] max_tokens_field` is \"max_tokens\" or \"max_completion_tokens\"",
+    ),
+    (
+        &["stream_options"],
+        "this server can't report usage while it streams: set `[model] stream = false`",
+    ),
+    // Ollama.
+    (
+        &["does not support tools"],
+        "choose a model that can call tools; a `[plugins]` table without plugins offers it none",
+    ),
+];
 
 /// A long delay in its two largest units, rounded up to a second: `4 h`, `1 d 2 h`, `1 min 1 s`.
 fn in_words(delay: Duration) -> String {
@@ -482,13 +501,37 @@ mod tests {
             };
             error.hint()
         };
-        let refused = hint("messages.0.content.0.text.cache_control: Extra inputs are not permitted");
-        assert!(refused.is_some_and(|hint| hint.contains("`[model] prompt_cache = false`")));
-        for message in [
-            "tools.0.custom.defer_loading: Extra inputs are not permitted",
-            "tools.1: Input tag 'tool_search_tool_bm25_20251119' found using 'type' does not match any of the expected tags",
+        for (message, key) in [
+            (
+                "messages.0.content.0.text.cache_control: Extra inputs are not permitted",
+                "`[model] prompt_cache = false`",
+            ),
+            (
+                "tools.0.custom.defer_loading: Extra inputs are not permitted",
+                "`[model] tool_search = \"never\"`",
+            ),
+            (
+                "tools.1: Input tag 'tool_search_tool_bm25_20251119' found using 'type' does not match any of the expected tags",
+                "`[model] tool_search = \"never\"`",
+            ),
+            (
+                "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+                "`[model] max_tokens_field`",
+            ),
+            (
+                "Unrecognized request argument supplied: stream_options",
+                "`[model] stream = false`",
+            ),
+            (
+                "registry.ollama.ai/library/gemma:2b does not support tools",
+                "`[plugins]`",
+            ),
         ] {
-            assert!(hint(message).is_some_and(|hint| hint.contains("`[model] tool_search = \"never\"`")));
+            let hint = hint(message);
+            assert!(
+                hint.as_ref().is_some_and(|hint| hint.contains(key)),
+                "{message}: {hint:?}"
+            );
         }
         assert_eq!(hint("messages.0: Extra inputs are not permitted"), None);
     }

@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use super::super::fault::Money::{Exact, Full, Released};
 use super::super::fault::{Expect, Fault};
 use super::super::wire::{self, ANSWER, LAST_CHUNK, WORDS, http};
-use super::wire::{DONE, JSON, chunk, data, delta, end, figures, finish, good_events, start, text, whole};
+use super::wire::{
+    DONE, JSON, as_long_as_reported, chunk, data, delta, end, figures, finish, good_events, start, text, whole,
+};
 use super::{always, once};
 
 /// Errors after status 200. What was read until then may be billed.
@@ -96,7 +98,8 @@ pub(super) fn unusual() -> Vec<Fault> {
         always(
             "[DONE] without a finish_reason",
             wire::streamed(start() + &text(ANSWER) + &usage() + DONE),
-            Expect::answered().money(&[Full]),
+            // Figures come once an answer is over, so only the reason is missing.
+            Expect::answered(),
         ),
         answered("no role", text(ANSWER) + &end("stop")),
         answered(
@@ -198,7 +201,8 @@ pub(super) fn ends() -> Vec<Fault> {
         ended("stop", "stop", Ending::Completed),
         ended("eos", "eos", Ending::Completed),
         ended("tool_calls without a call", "tool_calls", Ending::Completed),
-        ended("length", "length", Ending::Truncated),
+        ended("length", "length", Ending::Truncated).with(as_long_as_reported),
+        ended("length, long before `max_tokens`", "length", Ending::ContextOverflow),
         ended("content_filter", "content_filter", Ending::Refused),
         always(
             "a refusal",

@@ -1,5 +1,6 @@
 //! Answers of the Chat Completions API as bytes.
 
+use cofferdam::config::Config;
 use serde_json::{Value, json};
 
 use super::super::wire::{ANSWER, REPORTED, WORDS, http, streamed};
@@ -56,6 +57,11 @@ pub(super) fn figures() -> Value {
 
 pub(super) fn finish(reason: &str) -> String {
     chunk(&json!({}), &json!(reason))
+}
+
+/// Has answers be as long as they may be.
+pub(super) fn as_long_as_reported(config: &mut Config) {
+    config.model.max_tokens = u32::try_from(REPORTED.1).unwrap();
 }
 
 /// The chunks at the end of an answer.
