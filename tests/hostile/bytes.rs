@@ -92,7 +92,7 @@ pub(crate) fn spoiled(how: &str) -> Vec<u8> {
         // Thousands of functions with long bodies, different each time, so that no cache has it.
         "slow" => {
             let body = "(local.set 0 (i32.mul (i32.add (local.get 0) (i32.const 7)) (local.get 0)))".repeat(200);
-            let functions: String = (0..2000).map(|_| format!("(func (param i32) {body})")).collect();
+            let functions: String = (0..4000).map(|_| format!("(func (param i32) {body})")).collect();
             let tool = WatTool {
                 description: format!("{:?}", std::time::SystemTime::now()),
                 ..WatTool::named("misdeed")
