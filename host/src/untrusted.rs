@@ -37,7 +37,7 @@ impl Untrusted {
         display_untrusted(&self.0, NAME_CHARS)
     }
 
-    /// A name that is a key of the configuration, escaped for a message. It must be whole to be one.
+    /// The name of a tool, which may be a function's path and so longer than a name, escaped for a message.
     pub fn display_key(&self) -> impl fmt::Display + use<> {
         self.display_sentence()
     }

@@ -254,6 +254,39 @@ async fn a_component_on_the_command_line_has_no_data_of_another_of_its_name() {
     }
 }
 
+/// Where the newest release is a link, it has the data of the one before.
+#[cfg(unix)]
+#[tokio::test]
+async fn data_of_a_component_on_the_command_line_stay_when_a_link_to_it_changes() {
+    let lab = lab([]);
+    for folder in ["release-1", "release-2"] {
+        std::fs::create_dir_all(lab.path(folder)).unwrap();
+        lab.write(
+            &format!("{folder}/notes.wasm"),
+            cofferdam::tools::builtin("notes").unwrap(),
+        );
+    }
+    let [first, second, current] = ["release-1", "release-2", "current"].map(|name| lab.path(name));
+    std::os::unix::fs::symlink(first, &current).unwrap();
+    let note = json!({ "title": "a", "text": "kept" }).to_string();
+    lab.call(["tool", "call", "current/notes.wasm#notes_add", &note, "--keyvalue"])
+        .await
+        .expect_code(0);
+    std::fs::remove_file(&current).unwrap();
+    std::os::unix::fs::symlink(second, &current).unwrap();
+    let ran = lab
+        .call([
+            "tool",
+            "call",
+            "current/notes.wasm#notes_search",
+            "{\"query\": \"a\"}",
+            "--keyvalue",
+        ])
+        .await
+        .expect_code(0);
+    assert!(ran.stdout.contains("kept"), "{ran}");
+}
+
 #[tokio::test]
 async fn a_program_reads_the_error_that_stops_a_command() {
     let lab = lab([]);

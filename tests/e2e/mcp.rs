@@ -327,3 +327,24 @@ async fn the_clients_configuration_is_printed() {
         assert!(server["command"].as_str().unwrap().starts_with('/'), "{ran}");
     }
 }
+
+/// A client would only say that its server doesn't start.
+#[tokio::test]
+async fn what_a_client_could_not_use_is_found_before_it_is_configured() {
+    let lab = lab([]);
+    lab.write("broken.wasm", "half a component");
+    for (options, problem) in [
+        (&["--plugin", "missing.wasm"][..], "missing.wasm"),
+        (&["--plugin", "broken.wasm"], "this is not WebAssembly"),
+        (&["--plugin", "builtin:calculator", "--dir", "missing"], "`--dir`"),
+    ] {
+        let ran = lab
+            .call([&["mcp", "config", "--client", "claude"], options].concat())
+            .await
+            .expect_code(2);
+        assert!(ran.stderr.contains(problem) && ran.stdout.is_empty(), "{ran}");
+    }
+    lab.configure("[plugins.broken]\ncomponent = \"broken.wasm\"\n");
+    let ran = lab.call(["mcp", "config", "--client", "claude"]).await.expect_code(0);
+    assert!(ran.stderr.contains("plugin `broken`"), "{ran}");
+}

@@ -492,6 +492,35 @@ async fn functions_whose_names_clash_or_are_too_long_can_be_renamed() {
     lab.call(["tool", "call", "api_go", "{}"]).await.expect_code(0);
 }
 
+/// Whichever comes first: the section that leaves the unusable one out doesn't take the other with it.
+#[tokio::test]
+async fn a_function_that_cant_be_a_tool_shares_its_section_with_no_other() {
+    let wit = "package test:guest; interface things { resource thing; make: func() -> thing; }
+        world guest { export things; export things-make: func() -> u32; }";
+    let functions = r#"(func (export "test:guest/things#make") (result i32) (i32.const 1))
+        (func (export "things-make") (result i32) (i32.const 5))"#;
+    let lab = lab([]);
+    lab.write("guest.wasm", typed_component(wit, 1, functions));
+    let guest = "[plugins.guest]\ncomponent = \"guest.wasm\"\n";
+    lab.configure(guest);
+    let checked = lab
+        .call(["config", "check", "--output", "json"])
+        .await
+        .expect_code(1)
+        .json();
+    let problems = checked["problems"].as_array().unwrap();
+    let [problem] = &problems[..] else {
+        panic!("{checked:#}")
+    };
+    let key = problem["key"].as_str().unwrap();
+    lab.configure(&format!("{guest}[{key}]\nenabled = false\n"));
+    lab.call(["config", "check"]).await.expect_code(0);
+    let (_, names) = listed_names(&lab, "guest.wasm").await;
+    let [name] = &names[..] else { panic!("{names:?}") };
+    let called = lab.call(["tool", "call", name, "{}"]).await.expect_code(0);
+    assert_eq!(called.stdout.trim(), "5");
+}
+
 /// As from any other door, a function of a component on the command line that can't be a tool is left out alone.
 #[tokio::test]
 async fn a_run_takes_what_is_left_of_a_component_on_the_command_line() {

@@ -35,14 +35,10 @@ pub(super) fn explain(ending: Ending, settings: &AgentSettings, max_tokens: u32,
             "a call waits for a person's approval".to_owned(),
             "`cofferdam approval list` shows what waits",
         ),
-        Ending::Truncated => (
-            format!("the answer was cut off at {max_tokens} tokens"),
-            "raise `[model] max_tokens`",
-        ),
+        Ending::Truncated => return Some(truncation(None, max_tokens)),
         Ending::ContextOverflow => (
             "the conversation and the answer fill the model's context window".to_owned(),
-            "shorten the prompt, start a new conversation, or choose a model with a larger context; a server of your own may have been \
-             started with a shorter one than the model has (Ollama: `num_ctx`, llama.cpp: `--ctx-size`, vLLM: `--max-model-len`)",
+            "shorten the prompt, start a new conversation, or choose a model with a larger context",
         ),
         Ending::Refused => return Some(refusal(None)),
         Ending::BudgetExceeded => ("the budget is used up".to_owned(), "see `cofferdam budget show`"),
@@ -63,6 +59,29 @@ pub(super) fn repeated_call(tool: Option<&str>, session: &str) -> ErrorInfo {
             "`cofferdam session show {session}` has the tool's results; the prompt or the tool's description may need to say more"
         ),
     )
+}
+
+/// At which limit the answer was cut off, given the tokens that the server reports for it. Servers have one reason for all limits: the
+/// one of the request, their own, and the end of a context, which in a local server may be short.
+pub(super) fn truncation(written: Option<u64>, max_tokens: u32) -> ErrorInfo {
+    // They may count a little differently than the limit does.
+    let is_early = |written: &u64| *written > 0 && written.saturating_mul(10) < u64::from(max_tokens) * 9;
+    let kind = Ending::Truncated.name();
+    match written.filter(is_early) {
+        None => info(
+            kind,
+            format!("the answer was cut off at {max_tokens} tokens"),
+            "raise `[model] max_tokens`",
+        ),
+        Some(written) => info(
+            kind,
+            format!(
+                "the server cut the answer off after {written} tokens by its own count, of {max_tokens} that it was allowed"
+            ),
+            "raise `[model] max_tokens` if it doesn't count its reasoning; otherwise its context is full or it has a limit of its own: see \
+             Ollama's `num_ctx` and `num_predict`, llama.cpp's `--ctx-size` and `--predict`, vLLM's `--max-model-len`",
+        ),
+    }
 }
 
 /// Why the model declined, in the vendor's words.
@@ -103,6 +122,23 @@ mod tests {
             let silent = matches!(ending, Ending::Completed | Ending::Cancelled);
             assert_eq!(explained.is_none(), silent, "{ending}");
             assert!(explained.is_none_or(|info| info.hint.is_some() && info.kind == ending.name()));
+        }
+    }
+
+    #[test]
+    fn an_answer_is_cut_off_at_the_limit_of_the_request_or_before() {
+        for (written, hint) in [
+            (None, "`[model] max_tokens`"),
+            (Some(0), "`[model] max_tokens`"),
+            (Some(899), "`num_ctx`"),
+            (Some(900), "`[model] max_tokens`"),
+            (Some(1_001), "`[model] max_tokens`"),
+            (Some(u64::MAX), "`[model] max_tokens`"),
+        ] {
+            let info = truncation(written, 1_000);
+            let (is_early, given) = (hint == "`num_ctx`", info.hint.unwrap_or_default());
+            assert!(given.contains(hint), "{written:?}: {given}");
+            assert_eq!(info.message.starts_with("the server"), is_early, "{written:?}");
         }
     }
 

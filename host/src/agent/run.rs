@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::agent::Agent;
 use super::answer_format::{AnswerFormat, Checked};
-use super::explain::refusal;
+use super::explain::{refusal, truncation};
 use super::journal::Journal;
 use super::report::LeftOut;
 use super::session::RunOptions;
@@ -151,6 +151,13 @@ impl Run<'_> {
                     return Ended {
                         ending: Ending::Refused,
                         error: Some(refusal(response.refusal)),
+                    };
+                }
+                Step::Finish(Ending::Truncated) => {
+                    let written = response.usage.output_tokens;
+                    return Ended {
+                        ending: Ending::Truncated,
+                        error: Some(truncation(Some(written), self.agent.parts().max_tokens)),
                     };
                 }
                 Step::Finish(Ending::Completed) => match self.check_answer(self.turn < max_iterations).await {

@@ -65,6 +65,11 @@ impl<'a> Answer<'a> {
 }
 
 impl<'a> Choice<'a> {
+    /// Whether it adds nothing that the model wrote.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.text.is_empty() && self.refusal.is_empty() && self.reasoning.is_empty() && self.calls.is_empty()
+    }
+
     fn read(choice: Json<'a>) -> Self {
         let present = |name: &str| choice.field(name).filter(|value| !value.is_null());
         let message = present("delta").or_else(|| present("message")).unwrap_or(Json::NULL);

@@ -14,6 +14,16 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
+    pub(crate) fn largest_figure(&self) -> u64 {
+        let all = [
+            self.prompt_tokens,
+            self.completion_tokens,
+            self.total_tokens,
+            self.cached_tokens,
+        ];
+        all.into_iter().flatten().max().unwrap_or(0)
+    }
+
     /// `None` for anything but an object.
     pub(crate) fn read(usage: Json<'_>) -> Option<Self> {
         let figure = |name: &str| usage.field(name).and_then(Json::integer);

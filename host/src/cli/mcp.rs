@@ -17,7 +17,7 @@ use super::{CliError, Context, Output, mcp_config, standalone, tool};
 use crate::config::{Arguments, Config};
 use crate::mcp::{Access, McpServer};
 use crate::secret::Secret;
-use crate::telemetry::EventBus;
+use crate::telemetry::{EventBus, LogLevel};
 use crate::tools::{PluginProblem, ToolSet};
 
 /// The longest time that the end waits for the last events.
@@ -53,7 +53,7 @@ pub struct PluginArgs {
 
 impl PluginArgs {
     /// What the command line sets of the configuration.
-    pub fn arguments(&self) -> Arguments {
+    fn arguments(&self) -> Arguments {
         let mut arguments = Arguments::default();
         if let Some(approve) = &self.approve {
             arguments.set("--approve", &["agent", "approve"], approve);
@@ -61,17 +61,35 @@ impl PluginArgs {
         arguments
     }
 
-    /// The configuration with these components; `None` if there are none.
+    /// Whether there are any, so that the configuration isn't used.
+    pub fn is_standalone(&self) -> bool {
+        !self.plugin.is_empty()
+    }
+
+    /// The configuration with these components in place of its own, or as it is if there are none.
     ///
     /// # Errors
-    /// As [`GrantArgs::apply`], or a grant or limit is invalid.
-    pub fn config(&self) -> Result<Option<Config>, CliError> {
+    /// As [`GrantArgs::apply`], or a grant, a limit or the configuration is invalid.
+    pub fn config(&self, cx: &Context) -> Result<Config, CliError> {
         let mut arguments = self.arguments();
         self.grants.apply(&self.plugin, false, &mut arguments)?;
-        match self.plugin.is_empty() {
-            true => Ok(None),
-            false => standalone::config(arguments).map(Some),
+        match self.is_standalone() {
+            true => standalone::config(arguments),
+            false => cx.config_with(arguments),
         }
+    }
+
+    /// The tools that are served with this configuration.
+    ///
+    /// # Errors
+    /// As [`standalone::load`] for these components, or else as [`tool::load`].
+    pub async fn load(&self, cx: &Context, config: &Config) -> Result<ToolSet, CliError> {
+        let tools = match self.is_standalone() {
+            true => standalone::load(cx, config).await?,
+            false => tool::load(cx, config, false).await?,
+        };
+        // Its clients can't be asked, so they are refused what a person must approve.
+        Ok(tools.with_approvals(config.agent.approve))
     }
 }
 
@@ -79,7 +97,7 @@ impl PluginArgs {
 pub struct ServeArgs {
     #[command(flatten)]
     plugins: PluginArgs,
-    /// Serve over HTTP at http://ADDRESS/mcp instead of stdin and stdout; port 0 selects a free port
+    /// Serve over HTTP at http://ADDRESS/mcp, such as 127.0.0.1:8080, instead of stdin and stdout; port 0 selects a free port
     #[arg(long, value_name = "ADDRESS")]
     http: Option<SocketAddr>,
     /// The environment variable with the token that clients must send; needed unless ADDRESS is on loopback
@@ -99,31 +117,11 @@ pub struct ServeArgs {
 impl McpArgs {
     /// Whether the configuration isn't used.
     pub fn is_standalone(&self) -> bool {
-        self.serve.is_standalone()
+        self.serve.plugins.is_standalone()
     }
 }
 
 impl ServeArgs {
-    fn is_standalone(&self) -> bool {
-        !self.plugins.plugin.is_empty()
-    }
-
-    fn config(&self, cx: &Context) -> Result<Config, CliError> {
-        match self.plugins.config()? {
-            Some(config) => Ok(config),
-            None => cx.config_with(self.plugins.arguments()),
-        }
-    }
-
-    async fn load(&self, cx: &Context, config: &Config) -> Result<ToolSet, CliError> {
-        let tools = match self.is_standalone() {
-            true => standalone::load(cx, config).await?,
-            false => tool::load(cx, config, false).await?,
-        };
-        // Its clients can't be asked, so they are refused what a person must approve.
-        Ok(tools.with_approvals(config.agent.approve))
-    }
-
     /// Who may connect, or `None` for stdin and stdout. Checked before the components are compiled.
     fn access(&self) -> Result<Option<(SocketAddr, Access)>, CliError> {
         let Some(address) = self.http else { return Ok(None) };
@@ -157,7 +155,7 @@ impl ServeArgs {
 /// but the protocol is on stdout. Over HTTP, the URL is the only line.
 pub async fn mcp(cx: &Context, args: McpArgs) -> Result<u8, CliError> {
     if let Some(McpCommand::Config(config)) = args.command {
-        return mcp_config::print(cx, config);
+        return mcp_config::print(cx, config).await;
     }
     if cx.global.output != Output::Text {
         return Err(CliError::usage(
@@ -167,15 +165,16 @@ pub async fn mcp(cx: &Context, args: McpArgs) -> Result<u8, CliError> {
     }
     let args = args.serve;
     let access = args.access()?;
-    let config = args.config(cx)?;
-    if !args.is_standalone() {
+    let config = args.plugins.config(cx)?;
+    if !args.plugins.is_standalone() {
         cx.note_missing_configuration(&config);
     }
     let _logging = cx.logging(&config, false)?;
+    let log = cx.log_level(&config, false);
     let events = EventBus::with_contents(config.logging.contents);
     // Before the components are read, so that a change meanwhile is noticed.
     let files = args.watch.then(|| Files::of(&config));
-    let tools = Arc::new(args.load(cx, &config).await?);
+    let tools = Arc::new(args.plugins.load(cx, &config).await?);
     let (sender, receiver) = watch::channel(Arc::clone(&tools));
     let server = McpServer::new(
         receiver,
@@ -186,7 +185,7 @@ pub async fn mcp(cx: &Context, args: McpArgs) -> Result<u8, CliError> {
     );
     let cancel = CancellationToken::new();
     let _interrupt = Interrupt::cancel_on_signal(cancel.clone(), cx);
-    let reloading = reload_on_change(cx.bound_to(&config), args.clone(), files, sender);
+    let reloading = reload_on_change(cx.bound_to(&config), args.plugins.clone(), log, files, sender);
     let _reloading = AbortOnDropHandle::new(tokio::spawn(reloading));
     match access {
         None => serve_stdio(cx, &server, &tools, cancel).await?,
@@ -256,18 +255,24 @@ fn loses_a_plugin(now: &ToolSet, next: &ToolSet) -> bool {
 }
 
 /// With `--watch`, loads the tools again whenever a file has changed. What can't be loaded changes nothing.
-async fn reload_on_change(mut cx: Context, args: ServeArgs, files: Option<Files>, sender: watch::Sender<Arc<ToolSet>>) {
+async fn reload_on_change(
+    mut cx: Context,
+    plugins: PluginArgs,
+    log: LogLevel,
+    files: Option<Files>,
+    sender: watch::Sender<Arc<ToolSet>>,
+) {
     let Some(mut files) = files else {
         // The sender must live as long as the server.
         return std::future::pending().await;
     };
     loop {
         files.changed().await;
-        let loaded = match args.config(&cx) {
+        let loaded = match plugins.config(&cx) {
             Ok(config) => {
                 files.follow(&config);
                 cx = cx.bound_to(&config);
-                args.load(&cx, &config).await
+                plugins.load(&cx, &config).await
             }
             Err(error) => Err(error),
         };
@@ -281,8 +286,11 @@ async fn reload_on_change(mut cx: Context, args: ServeArgs, files: Option<Files>
                 sender.send_replace(Arc::new(tools));
             }
             Err(error) => {
-                cx.report_error(&error);
-                tracing::warn!(%error, "the changed files can't be loaded; the tools stay as they were");
+                // Unless the log on stderr says it.
+                if log < LogLevel::Warn {
+                    cx.report_error(&error);
+                }
+                tracing::warn!(%error, hint = error.hint(), "the changed files can't be loaded; the tools stay as they were");
             }
         }
     }

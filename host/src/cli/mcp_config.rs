@@ -26,18 +26,20 @@ enum Client {
 }
 
 /// Prints JSON on stdout, and on stderr where it belongs.
-pub fn print(cx: &Context, args: ConfigArgs) -> Result<u8, CliError> {
+pub async fn print(cx: &Context, args: ConfigArgs) -> Result<u8, CliError> {
     let program = std::env::current_exe().map_err(|source| CliError::Read {
         path: PathBuf::from("/proc/self/exe"),
         source,
     })?;
     // Clients start servers in a folder of their own, so every path must be absolute.
     let folder = std::env::current_dir().unwrap_or_default();
-    // Checked here, so that a mistake isn't left for the client to find.
-    let config = match args.plugins.config()? {
-        Some(config) => config,
-        None => cx.config_with(args.plugins.arguments())?,
-    };
+    let config = args.plugins.config(cx)?;
+    let _logging = cx.logging(&config, false)?;
+    // Loaded here, so that a mistake isn't left for the client to find.
+    args.plugins.load(cx, &config).await?;
+    if !args.plugins.is_standalone() {
+        cx.note_missing_configuration(&config);
+    }
     let file = config.origins.file().map(Path::to_owned);
     let snippet = snippet(&args, &program, &folder, file.as_deref());
     cx.stdout.json_pretty(&snippet);

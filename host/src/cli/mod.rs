@@ -176,8 +176,8 @@ impl Context {
         Ok(Config::load_from(&self.load_options(arguments))?)
     }
 
-    /// The same, which reads the file of this configuration alone. While that is gone, no other takes its place: it would have other tools
-    /// with other grants.
+    /// This context, but a reload reads only the file that `config` came from. While that is missing, no other takes its place: it would
+    /// have other tools with other grants.
     fn bound_to(&self, config: &Config) -> Self {
         let mut bound = self.clone();
         bound.global.config = bound

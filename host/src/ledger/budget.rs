@@ -208,7 +208,10 @@ impl BudgetExceeded {
         let answer = self.asked.saturating_sub(self.prompt);
         let way_on = match self.asked > self.limit {
             true if self.spent > NanoUsd::ZERO && self.spent >= self.limit => {
-                "all of it is spent, so no cheaper request fits either".to_owned()
+                format!(
+                    "all of it is spent; it begins again {}, and even then this request can cost more than that",
+                    scope.next_window()
+                )
             }
             true if self.prompt > answer && self.is_mostly_carried => format!(
                 "or send less: the prompt, which is mostly the system prompt and the definitions of tools, can cost ${} of that; fewer \
@@ -511,7 +514,8 @@ mod tests {
         );
         assert_eq!(
             lowered.unwrap_err().hint(),
-            "raise `[budget] session_usd`; all of it is spent, so no cheaper request fits either"
+            "raise `[budget] session_usd`; all of it is spent; it begins again with a new session, and even then this request can cost more \
+             than that"
         );
     }
 

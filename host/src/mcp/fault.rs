@@ -99,7 +99,7 @@ const INITIALIZE: &str = "initialize";
 /// The parameters of the requests that clients write by hand. A path of keys, what must be there, and whether it must.
 type Param = (&'static [&'static str], Kind, bool);
 
-const PARAMS: [(&str, &[Param]); 3] = [
+const PARAMS: [(&str, &[Param]); 4] = [
     (
         INITIALIZE,
         &[
@@ -119,6 +119,7 @@ const PARAMS: [(&str, &[Param]); 3] = [
             (&["_meta"], Kind::Object, false),
         ],
     ),
+    ("subscriptions/listen", &[(&["notifications"], Kind::Object, true)]),
 ];
 
 #[derive(Clone, Copy)]
@@ -127,7 +128,7 @@ enum Kind {
     Object,
 }
 
-/// What is wrong with the parameters of a request that the library doesn't know. `None`: no method of this server has that name.
+/// What is wrong with the parameters of a request that the library doesn't know. `None`: none of these methods has that name.
 pub(super) fn wrong_params(method: &str, params: Option<&Value>) -> Option<ErrorData> {
     let (_, expected) = PARAMS.iter().find(|(name, _)| *name == method)?;
     let params = params.unwrap_or(&Value::Null);

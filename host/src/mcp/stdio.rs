@@ -65,7 +65,7 @@ struct Lines<R, W> {
     line: Vec<u8>,
     /// Whether the rest of a line that is too long is being skipped.
     skipping: bool,
-    /// Of the protocol.
+    /// The revisions of the protocol that the server has.
     versions: Cow<'static, [ProtocolVersion]>,
     /// Whether the client has begun the connection. What isn't a request is ignored before.
     begun: bool,

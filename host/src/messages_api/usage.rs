@@ -55,6 +55,24 @@ pub(crate) struct CacheCreation {
 }
 
 impl Usage {
+    /// The largest of all figures, those of the parts included.
+    pub(crate) fn largest_figure(&self) -> u64 {
+        let CacheCreation {
+            ephemeral_5m_input_tokens,
+            ephemeral_1h_input_tokens,
+        } = self.cache_creation.unwrap_or_default();
+        let of_all = [
+            self.input_tokens,
+            self.cache_creation_input_tokens,
+            self.cache_read_input_tokens,
+            self.output_tokens,
+            Some(ephemeral_5m_input_tokens),
+            Some(ephemeral_1h_input_tokens),
+        ];
+        let of_parts = self.iterations.iter().map(|part| part.usage.largest_figure());
+        of_all.into_iter().flatten().chain(of_parts).max().unwrap_or(0)
+    }
+
     /// Reads the figures, but not the service tier, because nothing depends on it.
     pub(crate) fn read(value: &Value) -> Self {
         let iterations = value.get("iterations").and_then(Value::as_array);

@@ -110,40 +110,51 @@ impl ApiError {
                     .to_owned(),
             ),
             _ if self.status == Some(405) => Some("check `[model] base_url`".to_owned()),
-            _ if self.kind == ApiErrorKind::InvalidRequest => self.hint_for_what_is_refused().map(str::to_owned),
-            _ => self.kind.hint().map(str::to_owned),
+            _ => self.hint_for_what_is_refused().or(self.kind.hint()).map(str::to_owned),
         }
+    }
+
+    /// Whether the request is refused for what is in it. FastAPI's validation errors are 422.
+    fn is_refusal(&self) -> bool {
+        matches!(self.kind, ApiErrorKind::InvalidRequest | ApiErrorKind::RequestTooLarge) || self.status == Some(422)
     }
 
     /// Servers that know only a part of the API refuse what they don't know by its name.
     fn hint_for_what_is_refused(&self) -> Option<&'static str> {
-        let names = |words: &&str| self.message.contains(*words);
-        let found = REFUSED.iter().find(|(words, _)| words.iter().any(names));
-        found.map(|(_, hint)| *hint)
+        let message = self.message.to_lowercase();
+        let mut rows = REFUSED.iter().filter(|_| self.is_refusal());
+        rows.find(|(words, _)| says(&message, words)).map(|(_, hint)| *hint)
     }
 }
 
-/// Words in a refusal, and which key leaves out what it is about.
-const REFUSED: [(&[&str], &str); 5] = [
+/// What a refusal says, and which key leaves out what it is about.
+const REFUSED: [(Wordings, &str); 5] = [
     (
-        &["cache_control"],
+        &[&["cache_control"]],
         "this server doesn't cache prompts: set `[model] prompt_cache = false`",
     ),
     (
-        &["defer_loading", "tool_search", "tool_reference"],
+        &[&["defer_loading"], &["tool_search"], &["tool_reference"]],
         "this server or model can't search for tools: set `[model] tool_search = \"never\"`",
     ),
     (
-        &["max_completion_tokens"],
+        // Not one that it is too large.
+        &[
+            &["max_completion_tokens", "unsupported"],
+            &["max_completion_tokens", "not supported"],
+            &["max_completion_tokens", "unrecognized"],
+            &["max_completion_tokens", "unknown"],
+            &["max_completion_tokens", "extra"],
+        ],
         "this server takes the other name of the limit: `[model] max_tokens_field` is \"max_tokens\" or \"max_completion_tokens\"",
     ),
     (
-        &["stream_options"],
+        &[&["stream_options"]],
         "this server can't report usage while it streams: set `[model] stream = false`",
     ),
     // Ollama.
     (
-        &["does not support tools"],
+        &[&["does not support tools"]],
         "choose a model that can call tools; a `[plugins]` table without plugins offers it none",
     ),
 ];
@@ -321,6 +332,12 @@ const CODES: [(&str, Meaning); 24] = {
 /// Wordings of errors that have no code: all fragments of a row are in the message, in lower case.
 type Wordings = &'static [&'static [&'static str]];
 
+/// Whether a message, in lower case, has one of the wordings.
+fn says(message: &str, wordings: Wordings) -> bool {
+    let mut rows = wordings.iter();
+    rows.any(|row| row.iter().all(|fragment| message.contains(fragment)))
+}
+
 /// A spend limit that the customer has set, which arrives as a 400.
 const SELF_SET_SPEND_LIMIT: Wordings = &[
     &["specified api usage limit"],
@@ -409,16 +426,11 @@ impl From<ApiError> for ModelError {
 
 /// What the message of an error without a code says.
 fn by_words(error: &ApiError) -> Option<Meaning> {
-    // FastAPI's validation errors are 422.
-    let is_refusal = matches!(error.kind, ApiErrorKind::InvalidRequest | ApiErrorKind::RequestTooLarge);
-    if !is_refusal && error.status != Some(422) {
+    if !error.is_refusal() {
         return None;
     }
     let message = error.message.to_lowercase();
-    let says = |wordings: Wordings| {
-        let mut rows = wordings.iter();
-        rows.any(|row| row.iter().all(|fragment| message.contains(fragment)))
-    };
+    let says = |wordings: Wordings| says(&message, wordings);
     if says(SELF_SET_SPEND_LIMIT) {
         Some(Meaning::SpendLimit)
     } else if says(OUT_OF_CREDIT) {
@@ -523,6 +535,10 @@ mod tests {
                 "`[model] stream = false`",
             ),
             (
+                "body.stream_options: Extra inputs are not permitted",
+                "`[model] stream = false`",
+            ),
+            (
                 "registry.ollama.ai/library/gemma:2b does not support tools",
                 "`[plugins]`",
             ),
@@ -533,7 +549,12 @@ mod tests {
                 "{message}: {hint:?}"
             );
         }
-        assert_eq!(hint("messages.0: Extra inputs are not permitted"), None);
+        for message in [
+            "messages.0: Extra inputs are not permitted",
+            "max_completion_tokens is too large: 99999. This model supports at most 16384 completion tokens.",
+        ] {
+            assert_eq!(hint(message), None, "{message}");
+        }
     }
 
     #[test]

@@ -25,10 +25,10 @@ const PAGE_TOKENS: u64 = 5_000;
 /// Twice the longest context of any model. Nothing that reports more is a count.
 const MOST_TOKENS: u64 = 20_000_000;
 
-/// A figure that an API reports, unless no request can have so many tokens. Without it the usage is unknown, and the reservation is
-/// charged: as it stands, one faulty server would use up the budget of every other for the day.
-pub(super) fn believed(reported: Option<u64>) -> Option<u64> {
-    reported.filter(|tokens| *tokens <= MOST_TOKENS)
+/// Whether figures that an API reports, of which this is the largest, can be those of a request. If not, the usage is unknown and the
+/// reservation is charged: taken as they are, they would have one faulty server use up the budget of every other for the day.
+pub(super) fn are_counts(largest_figure: u64) -> bool {
+    largest_figure <= MOST_TOKENS
 }
 
 /// The tokens of a prompt, as far as the host can tell. The settlement uses what the API counted.

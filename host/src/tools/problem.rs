@@ -4,7 +4,7 @@
 //! if the plugin is `required`.
 
 use crate::sandbox::{ComponentError, SetIn};
-use crate::untrusted::Untrusted;
+use crate::untrusted::{Untrusted, is_hidden};
 
 /// What is wrong with a plugin or one of its tools.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -91,7 +91,7 @@ impl PluginError {
         let key = match &self.problem {
             PluginProblem::NoSuchTool { tool, .. } => return format!("{plugin}.tools.{}", quoted_key(tool)),
             PluginProblem::UnusableTool { tool, .. } | PluginProblem::LostName { tool, .. } => {
-                return format!("{plugin}.tools.{}", quoted_key(&tool.display_key().to_string()));
+                return format!("{plugin}.tools.{}", quoted_key(tool.raw()));
             }
             PluginProblem::Component(error) => match error {
                 ComponentError::DigestMismatch { .. } => "digest",
@@ -122,18 +122,25 @@ impl PluginError {
 
 /// Where a tool is set.
 pub(super) fn section(plugin: &str, tool: &Untrusted) -> String {
-    format!(
-        "[plugins.{plugin}.tools.{}]",
-        quoted_key(&tool.display_key().to_string())
-    )
+    format!("[plugins.{plugin}.tools.{}]", quoted_key(tool.raw()))
 }
 
-/// The key in TOML notation.
+/// The key in TOML notation, in which what a terminal doesn't show is escaped.
 fn quoted_key(name: &str) -> String {
     let is_bare = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-');
     match !name.is_empty() && name.chars().all(is_bare) {
         true => name.to_owned(),
-        false => format!("{name:?}"),
+        false => {
+            let mut quoted = String::from('"');
+            for character in name.chars() {
+                match character {
+                    '"' | '\\' => quoted.extend(['\\', character]),
+                    _ if is_hidden(character) => quoted += &format!("\\U{:08x}", u32::from(character)),
+                    _ => quoted.push(character),
+                }
+            }
+            quoted + "\""
+        }
     }
 }
 

@@ -387,8 +387,16 @@ fn make_tool(
     let export_name = export.name.into_raw();
     let name = tool_settings.name.clone().unwrap_or_else(|| export_name.clone());
     if !is_tool_name(&name) {
+        let clash = match name.contains('#') {
+            true => " (where functions have the same short name, the later ones go by their paths)",
+            false => "",
+        };
+        let way_on = match settings.set_in {
+            SetIn::Configuration => format!("give it one with `{section} name`"),
+            SetIn::CommandLine => "a configuration can give it one".to_owned(),
+        };
         return Err(format!(
-            "a name is 1 to {MAX_NAME_CHARS} of the characters a-z A-Z 0-9 _ -; give it one with `{section} name`"
+            "a name is 1 to {MAX_NAME_CHARS} of the characters a-z A-Z 0-9 _ -{clash}; {way_on}"
         ));
     }
     if name.starts_with(RESERVED_NAMES) {

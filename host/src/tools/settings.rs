@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Component, PathBuf};
 
 use crate::resilience::BreakerSettings;
 use crate::sandbox::{Command, Grants, Limits, Metering, SecretError, SetIn};
@@ -30,13 +30,22 @@ impl ComponentSource {
         }
     }
 
-    /// Where it is, however it was written: a whole path, or `builtin:NAME`.
+    /// Where it is, from whichever folder it is named: an absolute path, or `builtin:NAME`. Symbolic links stay, because a release may be
+    /// one.
     pub(super) fn place(&self) -> String {
         match self {
             Self::Builtin(_) => self.to_string(),
             Self::Path(path) => {
-                let whole = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
-                whole.to_string_lossy().into_owned()
+                let mut place = PathBuf::new();
+                for part in std::path::absolute(path).unwrap_or_else(|_| path.clone()).components() {
+                    match part {
+                        Component::ParentDir => {
+                            place.pop();
+                        }
+                        part => place.push(part),
+                    }
+                }
+                place.to_string_lossy().into_owned()
             }
         }
     }

@@ -5,7 +5,7 @@ use crate::events::Usage;
 use crate::json_text::Json;
 use crate::messages_api::{self, Block as WireBlock, ErrorBody, StopDetails};
 use crate::model::answer::CompleteAnswer;
-use crate::model::estimate::believed;
+use crate::model::estimate::are_counts;
 use crate::model::{ApiError, BilledPart, ModelError, ModelResponse, Progress, RefusalDetails, StopReason};
 use crate::transcript::{Block, Opaque, ToolInput, ToolUse};
 
@@ -17,6 +17,8 @@ pub(super) struct KnownUsage {
     /// The newest list of them.
     parts: Vec<BilledPart>,
     has_output: bool,
+    /// Whether there was a report that can't be true.
+    is_doubtful: bool,
 }
 
 impl KnownUsage {
@@ -32,7 +34,7 @@ impl KnownUsage {
 
     /// Whether the figures that every answer has are known.
     pub(super) fn is_known(&self) -> bool {
-        self.has_output && self.usage.prompt_tokens() > 0
+        self.has_output && self.usage.prompt_tokens() > 0 && !self.is_doubtful
     }
 
     /// Reports the figures of a complete answer.
@@ -48,6 +50,10 @@ impl KnownUsage {
     /// Merges reported figures. They are cumulative, so the larger of two is right: some gateways later send zero or `null`
     /// for a figure that an earlier event reported.
     pub(super) fn update(&mut self, reported: &messages_api::Usage) {
+        if !are_counts(reported.largest_figure()) {
+            self.is_doubtful = true;
+            return;
+        }
         if !reported.iterations.is_empty() {
             let parts = reported.iterations.iter().map(|iteration| {
                 let mut of_part = Self::default();
@@ -61,21 +67,19 @@ impl KnownUsage {
             self.parts = parts.collect();
         }
         let usage = &mut self.usage;
-        let figure = |reported| believed(reported).unwrap_or(0);
-        usage.input_tokens = usage.input_tokens.max(figure(reported.input_tokens));
-        usage.output_tokens = usage.output_tokens.max(figure(reported.output_tokens));
+        usage.input_tokens = usage.input_tokens.max(reported.input_tokens.unwrap_or(0));
+        usage.output_tokens = usage.output_tokens.max(reported.output_tokens.unwrap_or(0));
         usage.cache_read_input_tokens = usage
             .cache_read_input_tokens
-            .max(figure(reported.cache_read_input_tokens));
+            .max(reported.cache_read_input_tokens.unwrap_or(0));
         // Without a split, tokens that aren't known to live for an hour get the default lifetime of five minutes.
-        let total = figure(reported.cache_creation_input_tokens);
+        let total = reported.cache_creation_input_tokens.unwrap_or(0);
         if total > usage.cache_creation_input_tokens() {
             usage.cache_creation_5m_input_tokens = total - usage.cache_creation_1h_input_tokens;
         }
         // A split of the same or a larger total is more precise than the total. A smaller one is incomplete.
         let split = reported.cache_creation.unwrap_or_default();
-        let [short, long] =
-            [split.ephemeral_5m_input_tokens, split.ephemeral_1h_input_tokens].map(|tokens| figure(Some(tokens)));
+        let [short, long] = [split.ephemeral_5m_input_tokens, split.ephemeral_1h_input_tokens];
         if short.saturating_add(long) >= usage.cache_creation_input_tokens() {
             usage.cache_creation_5m_input_tokens = short;
             usage.cache_creation_1h_input_tokens = long;
@@ -84,7 +88,7 @@ impl KnownUsage {
 
     /// Merges figures that are final for the answer's length.
     pub(super) fn update_final(&mut self, reported: &messages_api::Usage) {
-        self.has_output |= believed(reported.output_tokens).is_some();
+        self.has_output |= reported.output_tokens.is_some();
         self.update(reported);
     }
 }
@@ -340,6 +344,18 @@ mod tests {
             // No counts.
             (json!({"input_tokens": 20_000_001, "output_tokens": 1}), false),
             (json!({"input_tokens": 3, "output_tokens": u64::MAX}), false),
+            (
+                json!({"input_tokens": u64::MAX, "cache_read_input_tokens": 5, "output_tokens": 1}),
+                false,
+            ),
+            (
+                json!({"input_tokens": 3, "output_tokens": 1, "cache_creation": {"ephemeral_1h_input_tokens": 20_000_001}}),
+                false,
+            ),
+            (
+                json!({"input_tokens": 3, "output_tokens": 1, "iterations": [{"type": "compaction", "input_tokens": 20_000_001}]}),
+                false,
+            ),
         ] {
             let mut known_usage = KnownUsage::default();
             known_usage.update_final(&messages_api::Usage::read(&usage));

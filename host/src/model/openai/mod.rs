@@ -21,9 +21,7 @@ use self::request::RequestOptions;
 use self::stream::Assembler;
 use super::exchange::exchange;
 use super::http::{ClientError, HttpClient, HttpSettings};
-use super::{
-    BoxFuture, ModelError, ModelRequest, ModelResponse, ModelSettings, PreparedRequest, Progress, Provider, StopReason,
-};
+use super::{BoxFuture, ModelError, ModelRequest, ModelResponse, ModelSettings, PreparedRequest, Progress, Provider};
 use crate::chat_api::{CHAT_COMPLETIONS, CHAT_COMPLETIONS_BELOW, REQUEST_ID};
 
 /// The provider name of [opaque](crate::transcript::Opaque) blocks that only these servers understand.
@@ -109,30 +107,13 @@ impl Provider for OpenAiClient {
         Box::pin(async move {
             let result = exchange::<Assembler>(&self.http, request, self.options.stream, progress).await;
             let error = match result {
-                Ok(response) => {
-                    let whose_limit = |response| past_the_context(response, request.request.max_tokens);
-                    return Ok(whose_limit(response).signed(&self.author));
-                }
+                Ok(response) => return Ok(response.signed(&self.author)),
                 Err(error) => self.http.scrub(error),
             };
             let refusal = error::refusal(&error, &self.model).ok_or(error)?;
             progress.final_usage(refusal.usage);
             Ok(refusal)
         })
-    }
-}
-
-/// Servers of local models have one reason for both: `max_tokens` is reached, or the context is full, which may be long before. They may
-/// count a little otherwise than the limit does.
-fn past_the_context(response: ModelResponse, max_tokens: u32) -> ModelResponse {
-    let written = response.usage.output_tokens;
-    let is_early = written > 0 && written.saturating_mul(10) < u64::from(max_tokens) * 9;
-    match response.stop_reason {
-        StopReason::MaxTokens if is_early => ModelResponse {
-            stop_reason: StopReason::ContextWindowExceeded,
-            ..response
-        },
-        _ => response,
     }
 }
 

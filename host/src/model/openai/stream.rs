@@ -41,6 +41,7 @@ pub(super) struct Assembler {
     newest_of_id: HashMap<String, usize>,
     finish_reason: Option<String>,
     usage: KnownUsage,
+    /// Some servers report from the first chunk on.
     usage_is_final: bool,
     has_choice: bool,
     is_done: bool,
@@ -140,6 +141,7 @@ impl Reader for Assembler {
         let body = std::str::from_utf8(body).map_err(|error| answer.malformed(not_json(error.to_string())))?;
         let body = Json::parse(body).map_err(|error| answer.malformed(not_json(error.to_string())))?;
         answer.add(body, None)?;
+        answer.usage_is_final = true;
         if !answer.has_choice {
             answer.usage.report(progress);
             return Err(answer.malformed("the body has no `choices`".to_owned()));
@@ -163,17 +165,12 @@ impl Assembler {
         }
         if let Some(usage) = usage {
             self.usage.update(&usage);
-            // Some servers report from the first chunk on. Only what comes with the end, or after it, is all. Where no reason for the
-            // end is given, it comes in a chunk of its own, unless more follows.
-            let ends = |choice: &Choice<'_>| choice.finish_reason.is_some();
-            self.usage_is_final =
-                progress.is_none() || self.finish_reason.is_some() || choice.as_ref().map_or(self.has_choice, ends);
             if let Some(progress) = progress {
                 self.usage.report(progress);
             }
         }
+        self.usage_is_final = self.has_all_usage(usage.is_some(), choice.as_ref());
         let Some(choice) = choice else { return Ok(()) };
-        self.usage_is_final &= progress.is_none() || self.finish_reason.is_some() || choice.finish_reason.is_some();
         if let Some(error) = choice.error {
             return Err(self.reported(error));
         }
@@ -204,6 +201,19 @@ impl Assembler {
             self.finish_reason = Some(reason.into_owned());
         }
         Ok(())
+    }
+
+    /// Whether the usage is all, after a chunk with these parts.
+    fn has_all_usage(&self, has_usage: bool, choice: Option<&Choice<'_>>) -> bool {
+        let is_over = self.finish_reason.is_some() || choice.is_some_and(|choice| choice.finish_reason.is_some());
+        match choice {
+            _ if has_usage && is_over => true,
+            // Where no reason for the end is given, it comes in a chunk of its own, unless more follows.
+            None if has_usage => self.has_choice,
+            Some(_) if has_usage => false,
+            Some(choice) if self.finish_reason.is_none() => self.usage_is_final && choice.is_empty(),
+            _ => self.usage_is_final,
+        }
     }
 
     fn add_call(&mut self, call: Call<'_>) {

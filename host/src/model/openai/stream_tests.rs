@@ -385,8 +385,15 @@ async fn usage_is_taken_from_wherever_it_comes() {
     };
     let last = read(&(events(&[hello(), alone()]) + DONE_EVENT)).await;
     assert_eq!(last.measured, Measured::Complete(usage));
+    let before_the_reason = read(&(events(&[hello(), alone(), finish("stop")]) + DONE_EVENT)).await;
+    assert_eq!(before_the_reason.measured, Measured::Complete(usage));
     for early in [
         events(&[hello(), alone(), hello()]) + DONE_EVENT,
+        events(&[
+            hello(),
+            alone(),
+            json!({"choices": [{"delta": {"content": "more"}, "finish_reason": "stop"}]}),
+        ]) + DONE_EVENT,
         events(&[alone(), hello()]) + DONE_EVENT,
         events(&[hello(), alone()]),
     ] {

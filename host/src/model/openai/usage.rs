@@ -3,7 +3,7 @@
 use crate::chat_api;
 use crate::events::Usage;
 use crate::model::Progress;
-use crate::model::estimate::believed;
+use crate::model::estimate::are_counts;
 
 /// The usage as known so far.
 #[derive(Clone, Copy, Debug, Default)]
@@ -12,15 +12,21 @@ pub(super) struct KnownUsage {
     cached: u64,
     completion: Option<u64>,
     total: u64,
+    /// Whether there was a report that can't be true.
+    is_doubtful: bool,
 }
 
 impl KnownUsage {
     /// Merges reported figures. They are cumulative, so the larger of two is right, whichever comes last.
     pub(super) fn update(&mut self, reported: &chat_api::Usage) {
-        self.prompt = self.prompt.max(believed(reported.prompt_tokens).unwrap_or(0));
-        self.cached = self.cached.max(believed(reported.cached_tokens).unwrap_or(0));
-        self.completion = self.completion.max(believed(reported.completion_tokens));
-        self.total = self.total.max(believed(reported.total_tokens).unwrap_or(0));
+        if !are_counts(reported.largest_figure()) {
+            self.is_doubtful = true;
+            return;
+        }
+        self.prompt = self.prompt.max(reported.prompt_tokens.unwrap_or(0));
+        self.cached = self.cached.max(reported.cached_tokens.unwrap_or(0));
+        self.completion = self.completion.max(reported.completion_tokens);
+        self.total = self.total.max(reported.total_tokens.unwrap_or(0));
     }
 
     pub(super) fn usage(&self) -> Usage {
@@ -43,7 +49,7 @@ impl KnownUsage {
     /// Reports the figures of a complete answer.
     pub(super) fn report_final(&self, progress: &Progress<'_>) {
         let has_output = self.completion.is_some() || self.beyond_the_prompt() > 0;
-        if self.prompt > 0 && has_output {
+        if self.prompt > 0 && has_output && !self.is_doubtful {
             progress.final_usage(self.usage());
         } else {
             self.report(progress);
@@ -121,7 +127,7 @@ mod tests {
                 vec![
                     json!({"prompt_tokens": 1_000_000_000_000_000_u64, "completion_tokens": 20, "total_tokens": u64::MAX}),
                 ],
-                (0, 0, 20),
+                (0, 0, 0),
             ),
         ] {
             let usage = known(&reports).usage();
@@ -133,6 +139,18 @@ mod tests {
         }
     }
 
+    /// Whether these reports are known to be all, or a part.
+    fn measured(reports: &[Value]) -> (bool, bool) {
+        let progress = Progress::new(|_| ());
+        progress.begin();
+        known(reports).report_final(&progress);
+        let measured = progress.measured();
+        (
+            matches!(measured, Measured::Complete(_)),
+            matches!(measured, Measured::Partial(_)),
+        )
+    }
+
     #[tokio::test]
     async fn incomplete_figures_are_no_final_ones() {
         for (report, is_final, is_partial) in [
@@ -141,13 +159,29 @@ mod tests {
             (json!({"prompt_tokens": 1}), false, true),
             (json!({"completion_tokens": 1}), false, false),
             (json!({}), false, false),
+            // No counts.
+            (
+                json!({"prompt_tokens": 1, "completion_tokens": 20_000_001}),
+                false,
+                false,
+            ),
+            (
+                json!({"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": u64::MAX}),
+                false,
+                false,
+            ),
+            (
+                json!({"prompt_tokens": 1, "completion_tokens": 1, "prompt_cache_hit_tokens": 20_000_001}),
+                false,
+                false,
+            ),
         ] {
-            let progress = Progress::new(|_| ());
-            progress.begin();
-            known(std::slice::from_ref(&report)).report_final(&progress);
-            let measured = progress.measured();
-            assert_eq!(matches!(measured, Measured::Complete(_)), is_final, "{report}");
-            assert_eq!(matches!(measured, Measured::Partial(_)), is_partial, "{report}");
+            let (is_complete, is_part) = measured(std::slice::from_ref(&report));
+            assert_eq!((is_complete, is_part), (is_final, is_partial), "{report}");
         }
+        // Nor do earlier ones count as all.
+        let running = json!({"prompt_tokens": 1, "completion_tokens": 1});
+        let doubtful = json!({"prompt_tokens": 1, "completion_tokens": 20_000_001});
+        assert_eq!(measured(&[running, doubtful]), (false, true));
     }
 }

@@ -487,6 +487,17 @@ mod tests {
         compiled.unwrap_err()
     }
 
+    /// By the engine's own words, which an upgrade may change.
+    #[test]
+    fn a_component_of_wasi_3_is_known_by_the_error_of_the_engine() {
+        let engine = Engine::default();
+        let asynchronous = wat::parse_str(r#"(component (import "f" (func async)))"#).unwrap();
+        let error = wasmtime::component::Component::new(&engine, asynchronous).unwrap_err();
+        let message = format!("{error:#}");
+        assert_eq!(explain(&message), OF_WASI_3, "{message}");
+        assert_eq!(explain("another"), "another");
+    }
+
     #[tokio::test]
     async fn endless_output_of_a_compiler_is_cut_off() {
         let error = compiled_by("/usr/bin/yes", 1 << 20).await;

@@ -73,7 +73,7 @@ impl Witness {
         })
     }
 
-    /// The highest generation that was written here; `None` if there is no witness.
+    /// The highest generation that was written here; `None` if there is no witness, or it isn't a number.
     pub(super) fn seen(&self) -> io::Result<Option<u64>> {
         match File::open(&self.path) {
             Ok(mut file) => read(&mut file),
@@ -94,7 +94,12 @@ impl Witness {
         file.lock()?;
         match read(&mut file)? {
             Some(seen) if seen >= generation => Ok(()),
-            _ => write(&mut file, generation),
+            Some(_) => write(&mut file, generation),
+            // Damaged, and maybe longer than a number.
+            None => {
+                file.set_len(0)?;
+                write(&mut file, generation)
+            }
         }
     }
 
@@ -209,8 +214,12 @@ mod tests {
         }
         // Opening leaves it, also for a database that is new.
         assert_eq!(Witness::of(&database, 0).unwrap().seen().unwrap(), Some(6));
-        std::fs::write(&witness.path, "torn\0").unwrap();
-        assert_eq!(witness.seen().unwrap(), None);
+        for damaged in ["torn\0", "", "one line of another file\nand another one\n"] {
+            std::fs::write(&witness.path, damaged).unwrap();
+            assert_eq!(witness.seen().unwrap(), None);
+            witness.advance(7).unwrap();
+            assert_eq!(witness.seen().unwrap(), Some(7));
+        }
         std::fs::remove_file(&witness.path).unwrap();
         let used = Witness::of(&database, 3).unwrap();
         assert_eq!(used.seen().unwrap(), None);

@@ -94,7 +94,6 @@ pub(super) fn unusual() -> Vec<Fault> {
     };
     vec![
         answered("no [DONE]", good.replace(DONE, "")),
-        // Whether its figures are all isn't certain.
         always(
             "[DONE] without a finish_reason",
             wire::streamed(start() + &text(ANSWER) + &usage() + DONE),
@@ -201,8 +200,8 @@ pub(super) fn ends() -> Vec<Fault> {
         ended("stop", "stop", Ending::Completed),
         ended("eos", "eos", Ending::Completed),
         ended("tool_calls without a call", "tool_calls", Ending::Completed),
-        ended("length", "length", Ending::Truncated).with(as_long_as_reported),
-        ended("length, long before `max_tokens`", "length", Ending::ContextOverflow),
+        ended("length", "length", Ending::Truncated),
+        ended("length, at `max_tokens`", "length", Ending::Truncated).with(as_long_as_reported),
         ended("content_filter", "content_filter", Ending::Refused),
         always(
             "a refusal",

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::super::fault::Money::{Charged, Exact, Full};
 use super::super::fault::{Expect, Fault};
 use super::super::wire::{self, ANSWER, REPORTED};
-use super::wire::{DONE, as_long_as_reported, data, delta, end, figures, finish, start, text};
+use super::wire::{DONE, data, delta, end, figures, finish, start, text};
 use super::{always, once};
 
 /// Calls as servers send them. The tool doesn't exist, so the model reads that in the next request.
@@ -51,8 +51,7 @@ pub(super) fn tool_calls() -> Vec<Fault> {
             "a call cut off by length",
             wire::streamed(start() + &calls(json!([call(json!("{\"a\": \"x"))])) + &end("length")),
             Expect::answered().ending(Ending::Truncated),
-        )
-        .with(as_long_as_reported),
+        ),
         // Without a reason for the end, nobody knows whether its arguments are whole.
         once(
             "a call cut off before [DONE]",

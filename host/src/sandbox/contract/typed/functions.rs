@@ -1,6 +1,6 @@
 //! Finds the functions of a component that can be tools.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use wasmtime::component::Component;
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
@@ -99,13 +99,14 @@ impl Typed {
             ..Self::default()
         };
         let mut visited = 0;
+        let mut names = HashSet::new();
         each_function(component, |export, function| {
             visited += 1;
             let short = names::tool(export.interface, export.name);
             // One whose name is taken goes by its path, under which the operator can name it.
-            let tool = match found.get(&short) {
-                None => short,
-                Some(_) => names::path(export.interface, export.name),
+            let tool = match names.insert(short.clone()) {
+                true => short,
+                false => names::path(export.interface, export.name),
             };
             let made = if visited > MAX_FUNCTIONS {
                 Err(format!(
