@@ -195,7 +195,8 @@ async def only_clients_with_leave_are_served_over_http():
                 (403, "GET", "/healthz", {**leave, "Host": "attacker.example"}),
                 (403, "GET", "/healthz", {**leave, "Origin": "https://attacker.example"}),
                 (404, "GET", "/", leave),
-                (406, "POST", "/mcp", leave),
+                (406, "POST", "/mcp", {**leave, "Accept": "text/html"}),
+                (415, "POST", "/mcp", leave),
             ]:
                 answer = await http.request(method, base + path, headers=headers)
                 assert answer.status_code == expected, (expected, method, path, headers, answer.status_code, answer.text)
