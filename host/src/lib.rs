@@ -35,6 +35,14 @@ mod chat_api;
 pub mod cli;
 pub mod config;
 pub mod events;
+/// Types of other libraries in the interface of this one, in the versions that it uses.
+pub mod external {
+    pub use bytes::Bytes;
+    pub use jiff::Timestamp;
+    pub use rustls::ClientConfig;
+    pub use tokio_util::sync::CancellationToken;
+    pub use url::Url;
+}
 #[cfg(not(feature = "fault-points"))]
 mod fault;
 #[cfg(feature = "fault-points")]

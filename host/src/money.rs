@@ -104,6 +104,7 @@ impl Serialize for NanoUsdDifference {
 
 /// Why a text isn't an amount of money.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum MoneyError {
     #[error("`{0}` is not a decimal amount such as 1.50")]
     NotDecimal(String),

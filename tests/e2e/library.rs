@@ -1,6 +1,8 @@
 //! The library as an embedder uses it: builder, observers, policies, and the outcomes that need them.
 
 mod invalid_settings;
+mod own_provider;
+mod sessions;
 
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -333,6 +335,33 @@ async fn observers_see_every_event_and_their_panics_are_contained() {
         (Some(&"session_started"), Some(&"session_finished"))
     );
     assert!(seen.contains(&"tool_call_finished"), "{seen:?}");
+}
+
+/// As a service passes an answer on while it comes.
+#[tokio::test]
+async fn a_reader_follows_one_session() {
+    let model = model([Answer::text("one two three four").forever()]);
+    let host = builder(&model).build().await.unwrap();
+    let read_one = async |host: &Host| {
+        let mut session = host.session();
+        let (id, mut events) = (session.id().to_owned(), session.subscribe());
+        let reading = async {
+            let mut text = String::new();
+            while let Some(event) = events.next().await {
+                assert_eq!(*event.session_id, *id);
+                match &event.kind {
+                    EventKind::TextDelta { text: more } => text += more,
+                    EventKind::SessionFinished { .. } => break,
+                    _ => {}
+                }
+            }
+            text
+        };
+        let (report, text) = tokio::join!(session.run("Go.", RunOptions::default()), reading);
+        assert_eq!(text, report.answer);
+        assert_eq!(text, "one two three four");
+    };
+    tokio::join!(read_one(&host), read_one(&host), read_one(&host));
 }
 
 #[tokio::test]

@@ -111,7 +111,12 @@ impl Agent {
     ///
     /// # Errors
     ///
-    /// If the tenant name or the id is invalid. That the id is taken shows when the session is first written.
+    /// If the tenant name or the id is invalid. That the id is taken shows when the session is first written: the report of its first run
+    /// has `session_exists`, or `session_in_use` while somebody drives it. To open a session or go on with it, [`Self::reopen`] it, and open
+    /// it where that says [`Unknown`](crate::session::SessionError::Unknown).
+    ///
+    /// An id is one session's, whatever its tenant. If tenants choose ids, put the tenant's name into them: otherwise one could take another
+    /// one's ids, and find out which there are.
     pub fn session_named(&self, tenant: &str, id: &str) -> Result<Session, SessionNameError> {
         tenant::check_tenant(tenant)?;
         tenant::check_session_id(id)?;
@@ -143,6 +148,11 @@ impl Agent {
 
     pub fn events(&self) -> &EventBus {
         &self.shared.parts.events
+    }
+
+    /// The id of the model that is asked first.
+    pub fn model(&self) -> &str {
+        self.parts().model.model()
     }
 
     pub(super) fn parts(&self) -> &AgentParts {

@@ -136,6 +136,25 @@ impl Journal {
         }
     }
 
+    /// Writes what is left and lets others take the session over. The future returns when that is done; it is done even if it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::commit`].
+    pub(super) fn close(&self) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
+        let closing = self.kept.as_ref().map(|kept| {
+            let (sender, closed) = oneshot::channel();
+            kept.close(Some(sender));
+            received(closed)
+        });
+        async move {
+            match closing {
+                Some(closing) => closing.await,
+                None => Ok(()),
+            }
+        }
+    }
+
     /// What people decide about the session's calls.
     pub(super) fn decisions(&self) -> Decisions {
         Decisions::of(self.kept.as_ref().map(|kept| kept.store.clone()))
@@ -160,6 +179,31 @@ fn title(prompt: &str) -> String {
 }
 
 impl Kept {
+    /// Has the last commit of the session made, unless it is already. `closed` hears of it.
+    fn close(&self, closed: Option<oneshot::Sender<Result<(), StoreError>>>) {
+        let mut pending = self.outbox.pending();
+        if std::mem::replace(&mut pending.is_closed, true) {
+            return;
+        }
+        let is_in_store = pending.lease.is_some() || pending.has_facts();
+        let is_awaited = closed.is_some();
+        match &mut pending.queued {
+            Some(waiting) => waiting.extend(closed),
+            None if is_in_store => {
+                pending.queued = Some(closed.into_iter().collect());
+                let ticket = Arc::clone(&self.outbox).ticket();
+                match pending.has_facts() || pending.is_being_written || is_awaited {
+                    true => self.store.commit_all([ticket]),
+                    // Nobody loses anything if the process ends before.
+                    false => self.store.commit_soon(ticket),
+                }
+            }
+            None => {
+                let _ = closed.map(|closed| closed.send(Ok(())));
+            }
+        }
+    }
+
     /// Has what was recorded written. The future returns when it is durable.
     fn submit(&self) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
         let mut pending = self.outbox.pending();
@@ -288,18 +332,8 @@ pub(super) fn model_error(error: StoreError) -> ModelError {
 impl Drop for Journal {
     /// Writes what is left and lets others take the session over, however long that takes.
     fn drop(&mut self) {
-        let Some(kept) = &self.kept else { return };
-        let mut pending = kept.outbox.pending();
-        pending.is_closed = true;
-        let is_in_store = pending.lease.is_some() || pending.has_facts();
-        if is_in_store && pending.queued.is_none() {
-            pending.queued = Some(Vec::new());
-            let ticket = Arc::clone(&kept.outbox).ticket();
-            match pending.has_facts() || pending.is_being_written {
-                true => kept.store.commit_all([ticket]),
-                // Nobody loses anything if the process ends before.
-                false => kept.store.commit_soon(ticket),
-            }
+        if let Some(kept) = &self.kept {
+            kept.close(None);
         }
     }
 }

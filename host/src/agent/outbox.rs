@@ -191,7 +191,9 @@ impl Outbox {
                 // Nobody can change what a rule refuses, but others must be able to take the session over.
                 match error {
                     // It never began here, as its run said.
-                    StoreError::Session(SessionError::InUse { .. }) if batch.opened.is_some() => {
+                    StoreError::Session(SessionError::InUse { .. } | SessionError::Exists { .. })
+                        if batch.opened.is_some() =>
+                    {
                         tracing::debug!(session = %self.id, %error, "what was to begin a session is dropped");
                     }
                     _ => tracing::error!(session = %self.id, %error, "the end of a session could not be written"),

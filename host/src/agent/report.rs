@@ -10,6 +10,7 @@ use crate::telemetry::SessionMetrics;
 /// The report of a run, as `run --output json` prints it. The metrics cover the session so far, so in a conversation they
 /// include earlier runs.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct RunReport {
     pub session_id: String,
     pub tenant: String,

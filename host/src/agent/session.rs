@@ -21,7 +21,7 @@ use crate::fault::{self, Point};
 use crate::ledger::BudgetStatus;
 use crate::session::{CallState, Fact, OpenApproval, SessionError, State, StoredAttachment};
 use crate::store::{StoreError, Taken};
-use crate::telemetry::Emitter;
+use crate::telemetry::{Emitter, Subscription};
 use crate::tools::AnswerSchema;
 use crate::transcript::{Attachment, AttachmentContent, Block, MAX_ATTACHMENT_BYTES, is_blank};
 
@@ -183,7 +183,7 @@ impl Session {
             self.reopened();
         }
         let tools = missing.iter().map(|(_, asked)| asked.tool.clone()).collect();
-        self.give_up(missing);
+        self.give_up_calls(missing);
         tools
     }
 
@@ -214,7 +214,17 @@ impl Session {
         }
     }
 
-    /// Answers one prompt. Never fails: the report contains any error.
+    /// The events of this session that are emitted from now on, for one reader: to show an answer as it comes, for example. See
+    /// [`RunOptions::streams_to_user`].
+    pub fn subscribe(&self) -> Subscription {
+        self.agent.events().subscribe(&self.id)
+    }
+
+    /// Answers one prompt. Never fails: the report contains any error. A panic of a [provider](crate::model::Provider) or an
+    /// [approver](super::Approver) of the program unwinds through it.
+    ///
+    /// A run before it that has not ended is given up, unless a call of it waits for approval or was approved: then nothing is sent or
+    /// written, and the report has the error `session_unfinished`. [`Self::resume`] goes on with such a run, and [`Self::give_up`] ends it.
     pub async fn run(&mut self, prompt: &str, options: RunOptions) -> RunReport {
         self.run_with(prompt, Vec::new(), options).await
     }
@@ -244,6 +254,14 @@ impl Session {
         schema: Option<String>,
         options: RunOptions,
     ) -> RunReport {
+        if self.waits_for_approval() {
+            let error = SessionError::Unfinished { id: self.id.clone() };
+            return RunReport {
+                outcome: Ending::AwaitingApproval,
+                error: Some(info_of(&error.into())),
+                ..self.base_report(self.budget().await)
+            };
+        }
         self.reopened();
         // An earlier run may have been dropped.
         self.end_run(Ending::Cancelled, None);
@@ -303,13 +321,21 @@ impl Session {
     /// Tries again to write what could not be written: `None` if nothing is missing now. What is missing is tried with everything else
     /// that is written, also once the session is dropped, and is lost with the process.
     pub async fn save(&self) -> Option<ErrorInfo> {
-        let written = self.journal.commit().await;
-        written.err().map(|error| ErrorInfo {
-            kind: error.kind().to_owned(),
-            message: error.to_string(),
-            hint: error.hint(),
-            request_id: None,
-        })
+        unwritten(self.journal.commit().await)
+    }
+
+    /// Ends a run that has not ended, without going on with it. Calls of it that wait for approval, or were approved, aren't made.
+    pub fn give_up(&mut self) {
+        if self.unfinished().is_some() {
+            self.reopened();
+            self.end_run(Ending::Cancelled, None);
+        }
+    }
+
+    /// Writes what is left and lets others take the session over, as dropping it does, and returns once that is done. Returns why it can't
+    /// be written, as [`Self::save`] does.
+    pub async fn close(self) -> Option<ErrorInfo> {
+        unwritten(self.journal.close().await)
     }
 
     /// Keeps a prompt that can't be sent before the run that has not ended, for this process or another: it is [`Self::unanswered`] until
@@ -436,14 +462,14 @@ impl Session {
         self.state.conversation.restore();
         let unused = self.state.unused_approvals();
         let unused = unused.map(|(position, asked)| (position, asked.clone())).collect();
-        self.give_up(unused);
+        self.give_up_calls(unused);
         if self.state.run.is_some() {
             self.record(&Fact::run_ended(outcome, error));
         }
     }
 
     /// Gives approvals up that no call will use.
-    fn give_up(&mut self, approvals: Vec<(u32, OpenApproval)>) {
+    fn give_up_calls(&mut self, approvals: Vec<(u32, OpenApproval)>) {
         for (position, asked) in approvals {
             self.emitter.emit(given_up(&asked));
             self.record(&Fact::ApprovalExpired {
@@ -510,6 +536,20 @@ impl FinishGuard<'_> {
             error,
             answer,
         });
+    }
+}
+
+/// What couldn't be written, for a report.
+fn unwritten(written: Result<(), StoreError>) -> Option<ErrorInfo> {
+    written.err().as_ref().map(info_of)
+}
+
+fn info_of(error: &StoreError) -> ErrorInfo {
+    ErrorInfo {
+        kind: error.kind().to_owned(),
+        message: error.to_string(),
+        hint: error.hint(),
+        request_id: None,
     }
 }
 

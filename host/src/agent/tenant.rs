@@ -28,6 +28,7 @@ pub fn check_tenant(name: &str) -> Result<(), TenantNameError> {
 
 /// The name of a session or of its tenant is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SessionNameError {
     #[error(transparent)]
     Tenant(#[from] TenantNameError),

@@ -53,7 +53,8 @@ impl HostBuilder {
         self
     }
 
-    /// Uses this provider instead of the configured one. Retries, breaker and budget still apply.
+    /// Uses this provider instead of the configured one. Retries, breaker, fallbacks and budget still apply; what it costs is the price of
+    /// [`Provider::model`], which a table in `[budget] prices` can give.
     #[must_use]
     pub fn provider(mut self, provider: Arc<dyn Provider>) -> Self {
         self.provider = Some(provider);
@@ -82,7 +83,8 @@ impl HostBuilder {
         self
     }
 
-    /// Loads the plugins and opens the ledger.
+    /// Loads the plugins and opens the ledger. Needs a tokio runtime with time and IO. Raises this process's soft limit of open files as
+    /// far as its concurrent calls need it and the hard limit allows.
     ///
     /// # Errors
     ///
@@ -116,7 +118,7 @@ impl HostBuilder {
             retry_budgets: &retry_budgets,
             guards: &model_guards,
         }
-        .models(provider)?;
+        .models(provider.clone())?;
         tokio::spawn(delete_expired_sessions(store.downgrade(), config.sessions.clone()));
         let tools = load_tools(&config, place, tls).await?;
         let tools = Arc::new(tools.with_policy(policy).with_approvals(config.agent.approve));
@@ -133,7 +135,7 @@ impl HostBuilder {
             events,
         });
         let breakers = Breakers::connect(store, &agent, model_guards).await;
-        Ok(Host::new(config, agent, prices, retry_budgets, breakers))
+        Ok(Host::new(config, provider, agent, prices, retry_budgets, breakers))
     }
 }
 

@@ -7,6 +7,7 @@ use crate::tools::LoadError;
 
 /// Why a host can't be built. No run has started and nothing was spent.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum HostError {
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -22,6 +23,9 @@ pub enum HostError {
     Capability(#[from] CapabilityError),
     #[error("the fallback model `{model}` can't be used: {source}")]
     Fallback { model: String, source: ClientError },
+    /// Of [`Host::with_model`](super::Host::with_model).
+    #[error("this host has a provider of its own, and it isn't of the model `{model}`")]
+    NoProvider { model: String },
     #[error("can't set up TLS: {0}")]
     Tls(#[from] rustls::Error),
     #[error("can't start the WebAssembly engine: {0}")]
@@ -43,6 +47,7 @@ impl HostError {
             Self::Capability(_) => Some("set what the model takes, leave it out, or choose another model".to_owned()),
             Self::Prices(error) => Some(error.hint().to_owned()),
             Self::Program(_) => Some("set it with HostBuilder::compile_place".to_owned()),
+            Self::NoProvider { .. } => Some("build another host, with a provider of that model".to_owned()),
             Self::Config(error) => error.hint(),
             Self::Tls(_) => Some("no setting fixes this: this build of the program lacks what TLS needs".to_owned()),
             Self::Engine(_) => Some(

@@ -14,7 +14,7 @@ use super::models::{RetryBudgets, Shared};
 use crate::agent::{Agent, Session, SessionNameError, TenantNameError};
 use crate::config::Config;
 use crate::ledger::Ledger;
-use crate::model::{self, CapabilityError, Price, Prices};
+use crate::model::{self, CapabilityError, Price, Prices, Provider};
 use crate::resilience::{BreakerStats, Override};
 use crate::store::{Store, StoreError};
 use crate::telemetry::EventBus;
@@ -31,7 +31,8 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 /// use cofferdam::config::Config;
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// let host = Host::builder(Config::default()).build().await?;
+/// // `Config::default()` is for programs that set everything themselves: it reads neither a file nor a variable, not even the key.
+/// let host = Host::builder(Config::load(None)?).build().await?;
 /// let report = host.session().run("What is 25 * 17?", RunOptions::default()).await;
 /// println!("{}: {}", report.outcome, report.answer);
 /// host.shutdown().await;
@@ -43,6 +44,8 @@ pub struct Host {
     config: Arc<Config>,
     /// That of the host of which this one is [another](Self::with_model).
     configured: Arc<Config>,
+    /// That of [`HostBuilder::provider`].
+    provider: Option<Arc<dyn Provider>>,
     agent: Agent,
     prices: Arc<Prices>,
     retry_budgets: RetryBudgets,
@@ -52,6 +55,7 @@ pub struct Host {
 impl Host {
     pub(super) fn new(
         config: Config,
+        provider: Option<Arc<dyn Provider>>,
         agent: Agent,
         prices: Arc<Prices>,
         retry_budgets: RetryBudgets,
@@ -61,6 +65,7 @@ impl Host {
         Self {
             configured: config.clone(),
             config,
+            provider,
             agent,
             prices,
             retry_budgets,
@@ -112,15 +117,23 @@ impl Host {
     }
 
     /// The same host with another model: the configured one or a [fallback](Config::fallback_models) of this id, else one of the
-    /// configured provider. Both share
-    /// all else, also the breakers of models that both use.
+    /// configured provider. Both share all else, also the breakers of models that both use.
     ///
     /// # Errors
     ///
-    /// See [`HostError`].
+    /// See [`HostError`]. A host with a [provider of its own](HostBuilder::provider) has the model of that provider and no other:
+    /// conversations that are meant for it never go to the configured one.
     pub async fn with_model(&self, model: &str) -> Result<Self, HostError> {
         let mut config = Config::clone(&self.configured);
-        config.choose_model(model);
+        match &self.provider {
+            Some(own) if own.model() == model => {}
+            Some(_) => {
+                return Err(HostError::NoProvider {
+                    model: model.to_owned(),
+                });
+            }
+            None => config.choose_model(model),
+        }
         config.check()?;
         let prices = builder::prices(&config)?;
         let models = Shared {
@@ -131,25 +144,26 @@ impl Host {
             retry_budgets: &self.retry_budgets,
             guards: &self.breakers.models,
         }
-        .models(None)?;
+        .models(self.provider.clone())?;
         let agent = self.agent.with_model(models.chain);
         self.breakers.join(&agent, &models.new_breakers).await;
         let (retry_budgets, breakers) = (self.retry_budgets.clone(), self.breakers.clone());
         Ok(Self {
             configured: self.configured.clone(),
-            ..Self::new(config, agent, prices, retry_budgets, breakers)
+            ..Self::new(config, self.provider.clone(), agent, prices, retry_budgets, breakers)
         })
     }
 
-    /// Asks the models' APIs whether they take the effort and the thinking that are set. Sends nothing if neither is. An API that doesn't
-    /// answer is only warned of.
+    /// Asks the models' APIs whether they take the effort and the thinking that are set. Sends nothing if neither is, and nothing about a
+    /// [provider of the program](HostBuilder::provider). An API that doesn't answer is only warned of.
     ///
     /// # Errors
     ///
     /// A model doesn't take what is set for it: [`HostError::Capability`].
     pub async fn check_capabilities(&self) -> Result<(), HostError> {
         let tls = crate::tls::client_config()?;
-        let models = [&self.config.model].into_iter().chain(&self.config.fallback_models);
+        let first = Some(&self.config.model).filter(|_| self.provider.is_none());
+        let models = first.into_iter().chain(&self.config.fallback_models);
         // All at once, so that servers that don't answer cost the time of one.
         let checks = models.map(|settings| model::check_capabilities(settings, &tls));
         for checked in join_all(checks).await {
@@ -170,7 +184,7 @@ impl Host {
     /// The price of the model today; `None` if it is unknown.
     pub fn price(&self) -> Option<Price> {
         let today = TimeZone::UTC.to_datetime(Timestamp::now()).date();
-        self.prices.find(&self.config.model.model, today)
+        self.prices.find(self.agent.model(), today)
     }
 
     /// Lets this host answer the next prompts of a session of [another one](Self::with_model).
@@ -222,7 +236,8 @@ impl Host {
         &self.config
     }
 
-    /// Waits up to 5 s for observers to catch up. Returns the number of events that observers lost.
+    /// Waits up to 5 s for observers to catch up. Returns the number of events that observers lost. Runs go on: cancel those that should
+    /// end with [`RunOptions::cancel`](crate::agent::RunOptions::cancel) and await them before.
     pub async fn shutdown(self) -> u64 {
         self.agent.events().flush(FLUSH_TIMEOUT).await
     }

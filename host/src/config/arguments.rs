@@ -2,6 +2,7 @@
 //! and is checked as they are.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use super::problem::{Origin, Problem};
 use super::source::{Misplaced, Node, Value, read_argument};
@@ -10,11 +11,20 @@ use crate::tools::ComponentSource;
 const PLUGINS: &str = "plugins";
 
 /// The settings of a command line.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Arguments {
     settings: Vec<Setting>,
     plugins: Vec<Plugin>,
     grants: Vec<(String, Granted)>,
+}
+
+/// Without values, of which some are secret.
+impl fmt::Debug for Arguments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let settings = self.settings.iter().map(|setting| &setting.argument);
+        let names = settings.chain(self.grants.iter().map(|(argument, _)| argument));
+        f.debug_list().entries(names).finish()
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -4,6 +4,7 @@
 use std::fmt::Display;
 use std::time::Duration;
 
+use super::days::MAX_DAYS;
 use super::problem::ValueProblem;
 use super::size::{ByteSize, GIB, KIB, MIB};
 use crate::sandbox::MAX_DURATION;
@@ -77,4 +78,6 @@ pub(super) const HOST_MEMORY: Bounds<ByteSize> = sizes(MIB, 1024 * 1024 * GIB);
 
 pub(super) const ERROR_RATE: Bounds<f64> = between(0.0, 1.0);
 
+pub(super) const RETENTION_DAYS: Bounds<u32> = between(1, MAX_DAYS);
+pub(super) const SESSION_BYTES: Bounds<ByteSize> = sizes(1, u64::MAX);
 pub(super) const CACHE_BYTES: Bounds<ByteSize> = sizes(1, u64::MAX);

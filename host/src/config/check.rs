@@ -109,7 +109,26 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
     );
     findings.section(
         &["storage"],
-        [("cache_bytes", bounds::CACHE_BYTES.problem(ByteSize(engine.cache_bytes)))],
+        [
+            ("cache_bytes", bounds::CACHE_BYTES.problem(ByteSize(engine.cache_bytes))),
+            // It would be the current folder.
+            (
+                "path",
+                config
+                    .storage
+                    .path
+                    .as_deref()
+                    .and_then(|path| empty(&path.to_string_lossy())),
+            ),
+        ],
+    );
+    let sessions = &config.sessions;
+    findings.section(
+        &["sessions"],
+        [
+            ("retention", bounds::RETENTION_DAYS.problem(sessions.retention_days)),
+            ("max_bytes", bounds::SESSION_BYTES.problem(ByteSize(sessions.max_bytes))),
+        ],
     );
     findings.plugins(&config.plugins);
     findings.0

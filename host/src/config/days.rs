@@ -11,7 +11,7 @@ use super::problem::ValueProblem;
 use super::redact::quote;
 
 /// A century.
-const MAX_DAYS: u32 = 36_500;
+pub(super) const MAX_DAYS: u32 = 36_500;
 
 pub(super) const FORMAT: &str = "cofferdam-days";
 

@@ -1,6 +1,7 @@
 //! Finds, reads, merges and checks files, variables and arguments. The result is a [`Config`] or the list of all problems.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
@@ -23,7 +24,7 @@ const MAX_FILE_BYTES: u64 = 1024 * 1024;
 const BUILT_IN: &str = include_str!("builtin.toml");
 
 /// The sources of a configuration. By default, nothing is read from the environment or from a folder of the user.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct LoadOptions {
     /// The file to read. `None`: `cofferdam.toml` in `cwd`, else in the user's configuration folder, else none.
     pub file: Option<PathBuf>,
@@ -36,6 +37,28 @@ pub struct LoadOptions {
     pub arguments: Arguments,
     /// Whether neither a file nor a variable is read. Relative paths then stay as they are.
     pub arguments_only: bool,
+}
+
+/// Of the environment, the names: values may be secret.
+impl fmt::Debug for LoadOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            file,
+            env,
+            cwd,
+            folders,
+            arguments,
+            arguments_only,
+        } = self;
+        f.debug_struct("LoadOptions")
+            .field("file", file)
+            .field("env", &env.keys())
+            .field("cwd", cwd)
+            .field("folders", folders)
+            .field("arguments", arguments)
+            .field("arguments_only", arguments_only)
+            .finish()
+    }
 }
 
 impl LoadOptions {

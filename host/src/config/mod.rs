@@ -63,7 +63,8 @@ use crate::store::Durability;
 use crate::telemetry::{AlertSettings, LoggingSettings};
 use crate::tools::PluginSettings;
 
-/// Everything an operator decides. The default is the same as an empty file: no plugins, and the documented default of
+/// Everything an operator decides. The default is that of a program which sets the rest in code: no plugins, no key and no cache of compiled
+/// components, because neither a variable nor the user's folders are read ([`Config::load`] reads them), and the documented default of
 /// every key.
 #[derive(Clone, Debug)]
 pub struct Config {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Every run ends with exactly one of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Ending {
     /// The model finished its answer.
     Completed,

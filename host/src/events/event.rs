@@ -26,6 +26,7 @@ pub struct Event {
 /// the operator enables contents.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum EventKind {
     SessionStarted {
         agent: String,
@@ -181,6 +182,7 @@ pub enum EventKind {
 /// What came of a question to a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum ApprovalDecided {
     Approved,
     /// With every later call of the tool in this session.
@@ -207,6 +209,7 @@ impl ApprovalDecided {
 /// Why a history was trimmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum TrimReason {
     /// It is longer than the model or its API accepts.
     TooLong,
@@ -307,6 +310,7 @@ impl From<Transition> for EventKind {
 
 /// An error, as in reports and events.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct ErrorInfo {
     /// A stable identifier, for programs.
     pub kind: String,

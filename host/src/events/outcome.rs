@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 /// How a tool call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Outcome {
     Ok,
     UnknownTool,
@@ -30,6 +31,7 @@ pub enum Outcome {
 
 /// What an outcome says about the health of the tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Health {
     Success,
     Failure,

@@ -159,6 +159,7 @@ impl Totals {
 #[error(
     "the {scope} budget of ${limit} does not allow up to ${asked} more: ${spent} is spent and ${reserved} is reserved"
 )]
+#[non_exhaustive]
 pub struct BudgetExceeded {
     pub scope: Scope,
     /// Whose limit it is, if the scope [is per tenant](Scope::is_per_tenant); else empty.
@@ -297,6 +298,7 @@ pub(crate) fn thresholds(spent: NanoUsd, limit: NanoUsd) -> impl Iterator<Item =
 
 /// One scope's status, as in reports.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct BudgetStatus {
     pub scope: Scope,
     /// Whose limit it is, if the scope [is per tenant](Scope::is_per_tenant).

@@ -13,6 +13,7 @@ type Source = Arc<dyn Error + Send + Sync>;
 
 /// Why a ledger operation failed. No error undoes what is already booked.
 #[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum LedgerError {
     /// The attempt could cost more than a scope has left. Nothing was reserved.
     #[error(transparent)]

@@ -37,6 +37,7 @@ pub struct Reversal {
 
 /// Why nothing was taken back.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReversalError {
     #[error("the ledger has no charge {entry}")]
     Unknown { entry: ReservationId },

@@ -19,6 +19,7 @@ use serde::Serialize;
 /// What a limit applies to. Each scope totals its charges in its own windows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Scope {
     /// One session of one tenant, from its first attempt to its last, even across processes.
     Session,

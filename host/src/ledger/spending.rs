@@ -6,6 +6,7 @@ use crate::money::NanoUsd;
 
 /// What to add amounts up by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SpendingBy {
     Tenant,
     Session,

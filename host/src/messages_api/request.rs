@@ -29,6 +29,7 @@ impl CacheTtl {
 /// How thoroughly the model works, and how many tokens that takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Effort {
     Low,
     Medium,
@@ -54,6 +55,7 @@ impl Effort {
 /// When the model thinks before it answers. Models differ in what they take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Thinking {
     /// As the model sees fit.
     Adaptive,

@@ -182,6 +182,7 @@ fn in_words(delay: Duration) -> String {
 
 /// The rows of the API's error table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ApiErrorKind {
     InvalidRequest,
     Authentication,

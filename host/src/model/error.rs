@@ -17,6 +17,7 @@ const RATE_LIMIT_HINT: &str = "the account's rate limit is reached for many call
 
 /// Why there is no answer. No variant ever holds the API key or the user part of the base URL.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum ModelError {
     /// The API reported an error: an HTTP status outside 2xx, or an `error` event inside a stream.
     #[error(transparent)]
@@ -125,6 +126,7 @@ pub struct Misconnected {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MisconnectedKind {
     /// The server's certificate isn't acceptable.
     Certificate,
@@ -149,6 +151,7 @@ impl MisconnectedKind {
 
 /// Why a transient failure isn't retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum GaveUp {
     #[error("gave up after {0} attempts")]
     Attempts(u32),
@@ -280,7 +283,7 @@ impl ModelError {
             Self::RateLimitReached { .. } => "rate_limit_reached",
             Self::Budget(_) => "budget_exceeded",
             Self::UnknownPrice { .. } => "unknown_price",
-            Self::Ledger(_) => "ledger",
+            Self::Ledger(error) => error.kind(),
             Self::Session(error) => error.kind(),
             Self::DeadlineExceeded { .. } => "deadline_exceeded",
             Self::Cancelled => ErrorInfo::CANCELLED,

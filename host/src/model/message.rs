@@ -32,6 +32,7 @@ pub struct ToolsSince {
 
 /// Why the model stopped. The API may add reasons: an unknown one is kept as data, and the loop handles it by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum StopReason {
     EndTurn,
     MaxTokens,

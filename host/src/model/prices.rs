@@ -25,6 +25,7 @@ pub struct Prices {
 
 /// Why a price table can't be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PriceError {
     #[error("the price table {} can't be read", .path.display())]
     Unreadable { path: PathBuf, source: std::io::Error },

@@ -13,6 +13,7 @@ use crate::resilience::AnnouncedLimit;
 
 /// What is known about an attempt's usage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Measured {
     /// The API has not received the whole request, so there is nothing to bill: the attempt never started, its request was
     /// not sent to the end, or no server received it.

@@ -102,7 +102,7 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Makes one attempt. Reports the head of the answer, usage, output and the request id to `progress` as they arrive, because
-    /// it outlives an attempt that is cut short.
+    /// it outlives an attempt that is cut short. What is charged is what [`Progress::final_usage`] got; without it, the reservation.
     fn attempt<'a>(
         &'a self,
         request: &'a PreparedRequest<'a>,

@@ -10,6 +10,7 @@ use crate::messages_api::{CacheTtl, Effort, Thinking, headers};
 use crate::secret::Secret;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ProviderKind {
     /// The Anthropic Messages API.
     Anthropic,

@@ -55,6 +55,7 @@ const MAX_REFUSALS: usize = 16;
 
 /// What a server limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RateLimitKind {
     Requests,
     /// Of prompts, without those read from the cache.

@@ -1,6 +1,7 @@
 //! What an operator grants a plugin.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::files::FolderGrant;
 use super::http::HttpGrant;
@@ -18,7 +19,7 @@ pub enum SetIn {
 
 /// What an operator grants a plugin, and the limits of its calls. By default nothing is granted, and every limit has its
 /// default.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct Grants {
     pub http: Vec<HttpGrant>,
     /// The values of `wasi:config/store`.
@@ -38,8 +39,37 @@ pub struct Grants {
     pub limits: Limits,
 }
 
+/// Of values and arguments, the names and the number: some are secret.
+impl fmt::Debug for Grants {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            http,
+            config,
+            keyvalue,
+            files,
+            environment,
+            arguments,
+            deterministic,
+            metering,
+            limits,
+        } = self;
+        f.debug_struct("Grants")
+            .field("http", http)
+            .field("config", &config.keys())
+            .field("keyvalue", keyvalue)
+            .field("files", files)
+            .field("environment", &environment.keys())
+            .field("arguments", &arguments.len())
+            .field("deterministic", deterministic)
+            .field("metering", metering)
+            .field("limits", limits)
+            .finish()
+    }
+}
+
 /// What calls can do outside of the host, by what the operator granted. The host owns every capability, so it knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Effects {
     /// A call leaves no trace, and can be made twice.
     None,

@@ -15,6 +15,7 @@ const TICK: Duration = Duration::from_millis(1);
 
 /// How a guest is interrupted: by fuel or by epochs. Both together would slow it down most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Metering {
     /// Counts executed instructions. The limit is the same on every machine, and the guest yields every 100,000 units.
     #[default]

@@ -9,6 +9,7 @@ pub(crate) const DECIDE_WITHIN: SignedDuration = SignedDuration::from_hours(24);
 /// How far an approval has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum ApprovalState {
     /// Nobody has decided.
     Pending,
@@ -92,6 +93,7 @@ pub struct ApprovalDecision {
 
 /// A call that waits, or waited, for a person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Approval {
     pub id: String,
     pub tenant: String,
@@ -130,6 +132,7 @@ impl Approval {
 
 /// Why an approval can't be decided about. Nothing changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ApprovalError {
     #[error("there is no approval `{id}`")]
     Unknown { id: String },

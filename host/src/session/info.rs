@@ -7,6 +7,7 @@ use crate::events::Ending;
 
 /// One session, as `session list` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct SessionInfo {
     pub id: String,
     pub tenant: String,
@@ -27,6 +28,7 @@ pub struct SessionInfo {
 
 /// One fact, as `session show` and `session export` print it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct RecordedFact {
     /// Counted from 1.
     pub seq: u64,
@@ -39,6 +41,7 @@ pub struct RecordedFact {
 
 /// Why a session can't be used. Nothing in it changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SessionError {
     #[error("there is no session `{id}`")]
     Unknown { id: String },
@@ -52,6 +55,9 @@ pub enum SessionError {
         /// Its id, if it could write that down.
         process: Option<u32>,
     },
+    /// One was to be opened, and there is one: of this tenant or of another.
+    #[error("there is already a session {id}")]
+    Exists { id: String },
     /// Another process has taken it over.
     #[error("the session {id} was taken over by another process")]
     TakenOver { id: String },
@@ -79,6 +85,8 @@ fn by(process: Option<u32>) -> String {
 impl SessionError {
     /// The kind of [`Self::InUse`].
     pub const IN_USE: &'static str = "session_in_use";
+    /// The kind of [`Self::Exists`].
+    pub const EXISTS: &'static str = "session_exists";
 
     /// A stable identifier, for programs.
     pub const fn kind(&self) -> &'static str {
@@ -86,6 +94,7 @@ impl SessionError {
             Self::Unknown { .. } => "session_unknown",
             Self::Ambiguous { .. } => "session_ambiguous",
             Self::InUse { .. } => Self::IN_USE,
+            Self::Exists { .. } => Self::EXISTS,
             Self::TakenOver { .. } => "session_taken_over",
             Self::Unfinished { .. } => "session_unfinished",
             Self::OutOfOrder { .. } => "session_out_of_order",
@@ -102,6 +111,9 @@ impl SessionError {
             }
             Self::Ambiguous { .. } => "write more of its id; `cofferdam session list` shows all",
             Self::InUse { .. } => "wait until it ends, or end the other process",
+            Self::Exists { .. } => {
+                "go on with it if it is this tenant's, or choose another id: an id is one session's, whatever its tenant"
+            }
             Self::TakenOver { .. } => "start again with `--session` to see what happened since",
             Self::Full { .. } => "begin another session",
             Self::OutOfOrder { .. } => "the log says why; it is tried again with what happens next",

@@ -22,6 +22,7 @@ pub struct CallUsage {
 
 /// What the calls of a tool used together, on one day, for one tenant.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct UsageRow {
     /// `2026-11-29`, UTC: when the calls ended.
     pub day: String,

@@ -57,6 +57,9 @@ impl Store {
     /// Decides about a call that waits for a person. The first decision counts, and the same one again changes nothing. The call is
     /// made once its session is [resumed](crate::agent::Session::resume). Returns what holds now.
     ///
+    /// The id must be whole: [`Self::find_approval`] completes one. Of any tenant, as with all that is named by its id here: a program
+    /// whose users name it compares [`Approval::tenant`](crate::session::Approval) first.
+    ///
     /// # Errors
     ///
     /// [`ApprovalError`] says why it can't be decided about.

@@ -5,6 +5,7 @@ use crate::session::{ApprovalError, SessionError};
 
 /// Why a change was not made. None of the caller's changes took effect.
 #[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StoreError {
     /// The ledger refused, or the database failed.
     #[error(transparent)]

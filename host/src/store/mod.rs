@@ -60,6 +60,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a commit survives. `[storage] durability`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Durability {
     /// A power failure: a commit is on the disk when it returns.
     #[default]
@@ -70,7 +71,12 @@ pub enum Durability {
 
 /// The books, in a file that processes share. A handle is cheap to clone; the last one writes what is still waiting.
 ///
-/// One thread at a time works on the database, on the runtime's blocking threads.
+/// One thread at a time works on the database, on the runtime's blocking threads. No other code of the process may open its files, not even
+/// to read them: closing them would end SQLite's locks, which the system keeps per process. Back them up from another process, or with
+/// SQLite's backup.
+///
+/// Sessions and approvals are found by their ids alone. A program that serves several tenants compares the tenant of what it found, or
+/// looks with [`find_session`](Self::find_session) and a tenant first.
 #[derive(Clone, Debug)]
 pub struct Store {
     inner: Arc<Inner>,

@@ -123,7 +123,7 @@ impl Store {
         self.read(move |backend| backend.facts(&id, after, PAGE_BYTES)).await
     }
 
-    /// Deletes a session, and what is stored only for it.
+    /// Deletes a session, of whichever tenant, and what is stored only for it.
     ///
     /// # Errors
     ///

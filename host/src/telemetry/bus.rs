@@ -13,6 +13,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use super::queue::{Bounds, Queue, ServeNext};
+use super::subscription::{Subscribers, Subscription};
 use crate::events::{Event, EventKind};
 
 /// The bounds of one observer's queue. Beyond them the observer loses events.
@@ -42,6 +43,7 @@ pub struct EventBus {
 struct Inner {
     log_contents: bool,
     observers: RwLock<Vec<Registered>>,
+    subscribers: Arc<Subscribers>,
     on_breaker_change: OnceLock<BreakerWatch>,
 }
 
@@ -66,6 +68,7 @@ impl EventBus {
             inner: Arc::new(Inner {
                 log_contents,
                 observers: RwLock::default(),
+                subscribers: Arc::default(),
                 on_breaker_change: OnceLock::new(),
             }),
         }
@@ -74,6 +77,11 @@ impl EventBus {
     /// Adds an observer, which receives the events emitted from now on. Warnings and [`Self::dropped`] use its name.
     pub fn add_observer(&self, name: &str, observer: impl Observer) {
         self.add_with(name, observer, Queue::new(OBSERVER_BOUNDS));
+    }
+
+    /// Receives the events of one session that are emitted from now on, without a thread, until it is dropped.
+    pub fn subscribe(&self, session_id: &str) -> Subscription {
+        self.inner.subscribers.add(session_id)
     }
 
     pub(super) fn add_with(&self, name: &str, observer: impl Observer, queue: Queue<Arc<Event>>) {
@@ -127,6 +135,7 @@ impl EventBus {
         if let (EventKind::BreakerChanged { .. }, Some(watch)) = (&event.kind, self.inner.on_breaker_change.get()) {
             watch(event);
         }
+        self.inner.subscribers.publish(event);
         let observers = self.inner.observers.read().unwrap_or_else(PoisonError::into_inner);
         if observers.is_empty() {
             return;
@@ -140,6 +149,11 @@ impl EventBus {
     /// Has observers receive what was published at once. Otherwise they let events gather.
     pub(super) fn hurry(&self) {
         self.inner.read(|observer| observer.queue.hurry());
+    }
+
+    #[cfg(test)]
+    pub(super) fn subscribers(&self) -> &Subscribers {
+        &self.inner.subscribers
     }
 
     pub(super) fn log_contents(&self) -> bool {

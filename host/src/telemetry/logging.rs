@@ -121,6 +121,7 @@ impl FromStr for LogLevel {
 
 /// Why logging can't be set up.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum LoggingError {
     #[error("can't write logs in `{}`", directory.display())]
     Unwritable { directory: PathBuf, source: io::Error },

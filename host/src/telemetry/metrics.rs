@@ -11,6 +11,7 @@ use crate::money::{NanoUsd, NanoUsdDifference};
 
 /// A session's metrics; serialises as `metrics` in a run report.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct SessionMetrics {
     pub input_tokens: u64,
     pub output_tokens: u64,
@@ -58,6 +59,7 @@ pub struct SessionMetrics {
 
 /// The metrics of one tool.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct ToolMetrics {
     pub calls: u64,
     /// Calls whose outcome is `ok`; a fallback text doesn't count as a success.

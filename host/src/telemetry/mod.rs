@@ -17,6 +17,7 @@ mod metrics;
 mod queue;
 pub mod redact;
 mod sink;
+mod subscription;
 
 pub use alerts::AlertSettings;
 pub use bus::{EventBus, Observer};
@@ -24,3 +25,4 @@ pub use emitter::Emitter;
 pub use log_line::RUNS;
 pub use logging::{LogLevel, LoggingError, LoggingGuard, LoggingSettings};
 pub use metrics::{SessionMetrics, ToolMetrics};
+pub use subscription::Subscription;

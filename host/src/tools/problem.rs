@@ -19,6 +19,7 @@ pub struct PluginError {
 }
 
 #[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PluginProblem {
     /// The whole plugin is left out.
     #[error(transparent)]

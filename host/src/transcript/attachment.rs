@@ -31,6 +31,7 @@ pub struct Attachment {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AttachmentContent {
     Image(Image),
     Pdf {

@@ -6,6 +6,7 @@ use super::{Attachment, ToolResult, ToolUse};
 
 /// One part of a message.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Block {
     Text {
         text: String,

@@ -1,5 +1,6 @@
 //! A configuration built in code: invalid values are refused as in a file, by every function that takes one.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use cofferdam::assembly::{HostError, load_tools, open_sandbox};
@@ -41,6 +42,21 @@ const INVALID_SETTINGS: &[InvalidSetting] = &[
         |config| config.model.max_tokens = 0,
         "model.max_tokens",
         "must be between 1 and 10000000, found 0",
+    ),
+    (
+        |config| config.sessions.max_bytes = 0,
+        "sessions.max_bytes",
+        "must be between 1B and",
+    ),
+    (
+        |config| config.sessions.retention_days = 0,
+        "sessions.retention",
+        "must be between 1 and 36500, found 0",
+    ),
+    (
+        |config| config.storage.path = Some(PathBuf::new()),
+        "storage.path",
+        "must not be empty",
     ),
     (
         |config| config.engine.host_memory = Some(1),

@@ -16,6 +16,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why effort and thinking of the settings can't be used, or nobody knows whether they can.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum CapabilityError {
     #[error("the model `{model}` doesn't take {setting}: {taken}")]
     Refused {

@@ -32,6 +32,7 @@ const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// Why the client can't be built.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum ClientError {
     #[error("no API key is set")]
     MissingApiKey,

@@ -38,6 +38,7 @@ impl std::fmt::Display for LimitHit {
 
 /// Why a call has no result.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CallFailure {
     /// The tool rejected the model's input.
     InvalidInput(String),

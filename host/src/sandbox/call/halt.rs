@@ -16,6 +16,7 @@ pub struct Halt<'a> {
 
 /// Why work was stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Halted {
     Deadline,
     Cancelled,

@@ -347,7 +347,7 @@ const NO_MEMORY: i32 = 4;
 const PANICKED: i32 = 101;
 
 /// If the program was started as a compiler, compiles or adapts one component from standard input to standard output and exits;
-/// otherwise returns at once. Call it first in `main`, before any thread or runtime starts.
+/// otherwise returns at once. Call it first in `main`: what stands before it runs in the child as well.
 pub fn run_compiler_if_requested() {
     let Some(request) = requested() else {
         return;

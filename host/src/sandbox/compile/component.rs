@@ -149,6 +149,7 @@ fn invalid(reason: &Untrusted) -> String {
 
 /// Why a component can't be used.
 #[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ComponentError {
     #[error("can't read {path}: {source}")]
     Unreadable { path: PathBuf, source: Arc<io::Error> },
@@ -321,7 +322,10 @@ impl ComponentError {
             Self::CompilerFailed(_) => {
                 "try again; if it fails each time, the component brings down the compiler: do without it"
             }
-            Self::NoCompiler(_) => "its `main` must begin with cofferdam::sandbox::run_compiler_if_requested()",
+            Self::NoCompiler(_) => {
+                "its `main` must begin with cofferdam::sandbox::run_compiler_if_requested(); where there is no such `main`, as in tests, \
+                 HostBuilder::compile_place takes CompilePlace::ThisProcess"
+            }
             Self::Host(_)
             | Self::TooLarge { .. }
             | Self::CompileTimeout(_)

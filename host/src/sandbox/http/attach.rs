@@ -53,6 +53,7 @@ struct Filled {
 
 /// Why a header can't be attached, wherever the configuration is used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum AttachError {
     #[error("`{0}` is not the name of a header")]
     Name(String),
@@ -72,6 +73,7 @@ pub enum AttachError {
 
 /// Why a secret can't be used here. Contains no part of the secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SecretError {
     #[error("the secret `{name}` is unavailable: {reason}")]
     Unavailable { name: String, reason: String },

@@ -46,6 +46,7 @@ pub struct HttpGrant {
 
 /// Why an entry of an allow-list is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum GrantError {
     #[error("`{0}` is not a URL: {1}")]
     NotAUrl(String, String),

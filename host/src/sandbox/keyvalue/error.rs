@@ -6,6 +6,7 @@ use crate::sqlite::{Failure, hints};
 
 /// Why the file can't be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum KeyValueError {
     /// A folder, a pipe, a device.
     #[error("{0} is not a regular file, so plugins can't keep data in it")]

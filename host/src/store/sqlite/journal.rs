@@ -25,8 +25,10 @@ pub(super) fn open(connection: &Connection, owner: &Owner, id: &str, tenant: &st
             Ok((row.get(0)?, row.get(1)?))
         })?;
     if let Some((since, holder)) = existing {
-        let process = holder.and_then(|holder| owner.process_of(&holder));
-        return Err(in_use(id, &since, process));
+        return Err(match holder.filter(|holder| is_alive(owner, holder)) {
+            Some(holder) => in_use(id, &since, owner.process_of(&holder)),
+            None => refused(SessionError::Exists { id: id.to_owned() }),
+        });
     }
     let now = Timestamp::now().to_string();
     connection.run(

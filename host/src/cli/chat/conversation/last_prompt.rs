@@ -16,10 +16,10 @@ impl Conversation<'_> {
         self.session.unfinished().is_some()
     }
 
-    /// Whether another process has the session, which both had begun: nothing that happens here is a part of it.
+    /// Whether another process has the session, or had it, which both had begun: nothing that happens here is a part of it.
     pub(super) fn is_elsewhere(&self) -> bool {
         let unsaved = self.report().and_then(|report| report.unsaved.as_ref());
-        unsaved.is_some_and(|error| error.kind == SessionError::IN_USE)
+        unsaved.is_some_and(|error| [SessionError::IN_USE, SessionError::EXISTS].contains(&error.kind.as_str()))
     }
 
     /// Takes the session over from the process that had it first, if that one has ended. Otherwise the next run says who has it.
@@ -114,6 +114,10 @@ impl Conversation<'_> {
     /// Sends a prompt with what is attached, which stays attached if there is no answer. Returns whether there is one.
     async fn send(&mut self, prompt: &str, cancel: CancellationToken) -> bool {
         self.left_attachments = 0;
+        // What still waits where nobody can be asked.
+        if self.session.waits_for_approval() {
+            self.session.give_up();
+        }
         let attachments = self.attachments.clone();
         let report = self.live.run(&mut self.session, prompt, attachments, cancel).await;
         self.report_on_prompt(report)

@@ -32,6 +32,7 @@ enum Piece {
 
 /// Why a text isn't a template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum TemplateError {
     #[error("has a `${{` without a `}}`")]
     Unclosed,

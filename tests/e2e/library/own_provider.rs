@@ -1,0 +1,77 @@
+//! A model that the program brings along.
+
+use std::sync::Arc;
+
+use cofferdam::agent::RunOptions;
+use cofferdam::assembly::HostError;
+use cofferdam::events::Usage;
+use cofferdam::model::{
+    BoxFuture, Effort, ModelError, ModelRequest, ModelResponse, PreparedRequest, Progress, Provider, StopReason,
+};
+use cofferdam::simulator::Answer;
+use cofferdam::transcript::Block;
+
+use super::{builder_with, model};
+
+/// It has the id of the configured model, as one that stands in for it does.
+#[derive(Debug)]
+struct InHouse;
+
+impl Provider for InHouse {
+    fn model(&self) -> &str {
+        "claude-sonnet-5-5"
+    }
+
+    fn endpoint(&self) -> String {
+        "in-house".to_owned()
+    }
+
+    fn prepare<'a>(&self, request: &'a ModelRequest<'a>) -> Result<PreparedRequest<'a>, ModelError> {
+        Ok(PreparedRequest::new(request, b"a request".to_vec().into()))
+    }
+
+    fn attempt<'a>(
+        &'a self,
+        _: &'a PreparedRequest<'a>,
+        progress: &'a Progress<'a>,
+    ) -> BoxFuture<'a, Result<ModelResponse, ModelError>> {
+        Box::pin(async move {
+            progress.begin();
+            let usage = Usage {
+                input_tokens: 10,
+                output_tokens: 5,
+                ..Usage::default()
+            };
+            progress.final_usage(usage);
+            Ok(ModelResponse {
+                model: self.model().to_owned(),
+                content: vec![Block::text("in-house")],
+                stop_reason: StopReason::EndTurn,
+                refusal: None,
+                usage,
+                request_id: None,
+            })
+        })
+    }
+}
+
+/// Whose conversations are meant for it may not want another to read them.
+#[tokio::test]
+async fn no_other_model_gets_what_is_meant_for_it() {
+    let vendor = model([Answer::text("the vendor").forever()]);
+    let host = builder_with(&vendor, |config| config.model.effort = Some(Effort::High));
+    let host = host.provider(Arc::new(InHouse)).build().await.unwrap();
+    let mut session = host.session();
+    let answer = session.run("A secret.", RunOptions::default()).await.answer;
+    assert_eq!(answer, "in-house");
+
+    let same = host.with_model("claude-sonnet-5-5").await.unwrap();
+    same.take_over(&mut session);
+    assert_eq!(session.run("And now?", RunOptions::default()).await.answer, "in-house");
+    for host in [&host, &same] {
+        let error = host.with_model("claude-haiku-5-5").await.unwrap_err();
+        assert!(matches!(error, HostError::NoProvider { .. }), "{error}");
+    }
+    host.check_capabilities().await.unwrap();
+    assert_eq!(vendor.requests().len(), 0);
+}
