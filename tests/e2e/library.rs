@@ -15,6 +15,7 @@ use cofferdam::config::Config;
 use cofferdam::events::Outcome;
 use cofferdam::events::{ApprovalDecided, Ending};
 use cofferdam::events::{Event, EventKind};
+use cofferdam::external;
 use cofferdam::model::ModelSettings;
 use cofferdam::sandbox::{CompilePlace, HttpGrant};
 use cofferdam::secret::Secret;
@@ -335,6 +336,31 @@ async fn observers_see_every_event_and_their_panics_are_contained() {
         (Some(&"session_started"), Some(&"session_finished"))
     );
     assert!(seen.contains(&"tool_call_finished"), "{seen:?}");
+}
+
+/// A service that is one file.
+#[tokio::test]
+async fn a_component_can_be_bytes_of_the_program() {
+    let model = model([tool_call("echo", json!({ "a": 1 })), Answer::text("Fine.")]);
+    let bytes = cofferdam::tools::builtin("faulty").unwrap();
+    let source = ComponentSource::Bytes(external::Bytes::from_static(bytes));
+    assert!(format!("{source:?}").len() < 100, "{source:?}");
+    let host = builder_with(&model, |config| {
+        config.plugins = vec![PluginSettings::new("carried", source)]
+    });
+    let host = host.build().await.unwrap();
+    assert!(host.tools().problems().is_empty(), "{:?}", host.tools().problems());
+    assert_eq!(outcomes(&run(&host).await, "echo"), json!({ "ok": 1 }));
+
+    let broken = ComponentSource::Bytes(external::Bytes::from_static(b"no component"));
+    let host = builder_with(&model, |config| {
+        config.plugins = vec![PluginSettings::new("carried", broken)]
+    });
+    let host = host.build().await.unwrap();
+    assert_eq!(
+        host.tools().problems()[0].to_string(),
+        "plugin `carried`: this is not WebAssembly"
+    );
 }
 
 /// As a service passes an answer on while it comes.

@@ -29,6 +29,7 @@ pub struct HostBuilder {
     events: EventBus,
     provider: Option<Arc<dyn Provider>>,
     store: Option<Store>,
+    prices: Option<Prices>,
     place: Option<CompilePlace>,
     policy: Option<Arc<dyn ToolPolicy>>,
 }
@@ -41,6 +42,7 @@ impl HostBuilder {
             events,
             provider: None,
             store: None,
+            prices: None,
             place: None,
             policy: None,
         }
@@ -54,7 +56,7 @@ impl HostBuilder {
     }
 
     /// Uses this provider instead of the configured one. Retries, breaker, fallbacks and budget still apply; what it costs is the price of
-    /// [`Provider::model`], which a table in `[budget] prices` can give.
+    /// [`Provider::model`], which [`Self::prices`] can give.
     #[must_use]
     pub fn provider(mut self, provider: Arc<dyn Provider>) -> Self {
         self.provider = Some(provider);
@@ -65,6 +67,13 @@ impl HostBuilder {
     #[must_use]
     pub fn store(mut self, store: Store) -> Self {
         self.store = Some(store);
+        self
+    }
+
+    /// Uses these prices instead of the configured or built-in ones.
+    #[must_use]
+    pub fn prices(mut self, prices: Prices) -> Self {
+        self.prices = Some(prices);
         self
     }
 
@@ -96,13 +105,17 @@ impl HostBuilder {
             events,
             provider,
             store,
+            prices,
             place,
             policy,
         } = self;
         config.check()?;
         let tls = crate::tls::client_config()?;
         // A price table that can't be read is known before anything is created.
-        let prices = prices(&config)?;
+        let prices = match prices {
+            Some(prices) => Arc::new(prices),
+            None => Arc::new(Prices::configured(config.budget.prices.as_deref())?),
+        };
         let store = match store {
             Some(store) => store,
             None => open_store(&config).await?,
@@ -153,11 +166,6 @@ async fn delete_expired_sessions(store: WeakStore, settings: SessionSettings) {
             Err(error) => tracing::warn!(%error, "could not delete old sessions"),
         }
     }
-}
-
-/// The configured prices.
-pub(super) fn prices(config: &Config) -> Result<Arc<Prices>, HostError> {
-    Ok(Arc::new(Prices::configured(config.budget.prices.as_deref())?))
 }
 
 async fn open_store(config: &Config) -> Result<Store, HostError> {

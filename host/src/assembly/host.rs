@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::breakers::Breakers;
-use super::builder::{self, HostBuilder};
+use super::builder::HostBuilder;
 use super::error::HostError;
 use super::models::{RetryBudgets, Shared};
 use crate::agent::{Agent, Session, SessionNameError, TenantNameError};
@@ -135,7 +135,7 @@ impl Host {
             None => config.choose_model(model),
         }
         config.check()?;
-        let prices = builder::prices(&config)?;
+        let prices = self.prices.clone();
         let models = Shared {
             config: &config,
             tls: &*crate::tls::client_config()?,

@@ -102,7 +102,7 @@ impl GrantArgs {
         for component in components {
             let source = match ComponentSource::parse(component) {
                 ComponentSource::Path(path) => folder.join(path).display().to_string(),
-                ComponentSource::Builtin(_) => component.clone(),
+                ComponentSource::Builtin(_) | ComponentSource::Bytes(_) => component.clone(),
             };
             option("--plugin", source);
         }

@@ -32,7 +32,7 @@ impl Files {
     pub fn of(config: &Config) -> Self {
         let components = config.plugins.iter().filter_map(|plugin| match &plugin.source {
             ComponentSource::Path(path) => Some(path.clone()),
-            ComponentSource::Builtin(_) => None,
+            ComponentSource::Builtin(_) | ComponentSource::Bytes(_) => None,
         });
         let files: Vec<PathBuf> = config.origins.files().map(Path::to_owned).chain(components).collect();
         Self::new(move || files.clone(), INTERVAL)

@@ -224,7 +224,17 @@ impl BudgetExceeded {
                 self.prompt
             ),
             true => format!("or lower `[model] max_tokens`: the longest answer can cost ${answer} of that"),
-            false => format!("it begins again {}", scope.next_window()),
+            false => {
+                let taken = self.spent.saturating_add(self.reserved);
+                let left = self.limit.saturating_sub(taken);
+                let begins = format!("it begins again {}", scope.next_window());
+                match self.prompt > NanoUsd::ZERO && self.prompt < left {
+                    true => format!(
+                        "or lower `[model] max_tokens`: ${left} is left, and the longest answer can cost ${answer}; {begins}"
+                    ),
+                    false => begins,
+                }
+            }
         };
         let of_tenant = match scope.is_per_tenant() {
             true => format!(" --tenant {tenant}"),
@@ -470,6 +480,17 @@ mod tests {
              `[tenants.acme.budget] daily_usd` holds again; it begins again at 00:00 UTC"
         );
         assert!(hint(Scope::Session, 4).ends_with("it begins again with a new session"));
+        // A shorter answer would fit.
+        let tight = BudgetExceeded {
+            is_override: false,
+            prompt: nanos(1),
+            ..set
+        };
+        assert_eq!(
+            tight.hint(),
+            "raise `[tenants.acme.budget] daily_usd`; or lower `[model] max_tokens`: $0.000001 is left, and the longest answer can cost \
+             $0.000001; it begins again at 00:00 UTC"
+        );
         // No window has room for it.
         let too_large = admit(
             &window(Scope::Session),

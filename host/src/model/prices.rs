@@ -82,7 +82,20 @@ impl Prices {
             path: path.to_owned(),
             source,
         })?;
-        match table::parse(&text) {
+        Self::of_text(&text, path)
+    }
+
+    /// A table in the format of that file, for a program that has it elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// It is invalid. All problems are reported together.
+    pub fn parse(text: &str) -> Result<Self, PriceError> {
+        Self::of_text(text, Path::new("the price table"))
+    }
+
+    fn of_text(text: &str, path: &Path) -> Result<Self, PriceError> {
+        match table::parse(text) {
             Ok(table) => Ok(Self {
                 table: Arc::new(table),
                 is_builtin: false,

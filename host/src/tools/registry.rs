@@ -227,6 +227,7 @@ pub fn open_component(source: &ComponentSource, limit: u64) -> Result<ComponentB
             .map(ComponentBytes::from)
             .ok_or_else(|| ComponentError::UnknownBuiltin(name.clone())),
         ComponentSource::Path(path) => open_file(path, limit),
+        ComponentSource::Bytes(bytes) => Ok(bytes.clone().into()),
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Component, PathBuf};
+
+use bytes::Bytes;
 
 use crate::resilience::BreakerSettings;
 use crate::sandbox::{Command, Grants, Limits, Metering, SecretError, SetIn};
@@ -11,11 +14,20 @@ use crate::sandbox::{Command, Grants, Limits, Metering, SecretError, SetIn};
 const MAX_NAME_CHARS: usize = 64;
 
 /// Where a component comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ComponentSource {
     /// One of the example plugins embedded in the binary.
     Builtin(String),
     Path(PathBuf),
+    /// The component itself, as a program that carries it has it.
+    Bytes(Bytes),
+}
+
+impl fmt::Debug for ComponentSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
 }
 
 impl ComponentSource {
@@ -34,7 +46,7 @@ impl ComponentSource {
     /// one.
     pub(super) fn place(&self) -> String {
         match self {
-            Self::Builtin(_) => self.to_string(),
+            Self::Builtin(_) | Self::Bytes(_) => self.to_string(),
             Self::Path(path) => {
                 let mut place = PathBuf::new();
                 for part in std::path::absolute(path).unwrap_or_else(|_| path.clone()).components() {
@@ -55,6 +67,7 @@ impl ComponentSource {
         let stem: Cow<'_, str> = match self {
             Self::Builtin(name) => name.as_str().into(),
             Self::Path(path) => path.file_stem().unwrap_or_default().to_string_lossy(),
+            Self::Bytes(_) => Cow::default(),
         };
         let legal = |character: char| match character {
             'a'..='z' | 'A'..='Z' | '0'..='9' | '_' | '-' => character,
@@ -68,11 +81,12 @@ impl ComponentSource {
     }
 }
 
-impl std::fmt::Display for ComponentSource {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for ComponentSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Builtin(name) => write!(f, "{}{name}", Self::BUILTIN_PREFIX),
             Self::Path(path) => path.display().fmt(f),
+            Self::Bytes(bytes) => write!(f, "{} bytes of this program", bytes.len()),
         }
     }
 }

@@ -4,22 +4,24 @@ use std::sync::Arc;
 
 use cofferdam::agent::RunOptions;
 use cofferdam::assembly::HostError;
-use cofferdam::events::Usage;
+use cofferdam::events::{Ending, Usage};
 use cofferdam::model::{
-    BoxFuture, Effort, ModelError, ModelRequest, ModelResponse, PreparedRequest, Progress, Provider, StopReason,
+    BoxFuture, Effort, ModelError, ModelRequest, ModelResponse, PreparedRequest, Prices, Progress, Provider, StopReason,
 };
 use cofferdam::simulator::Answer;
 use cofferdam::transcript::Block;
 
 use super::{builder_with, model};
 
-/// It has the id of the configured model, as one that stands in for it does.
+/// A model with an id.
 #[derive(Debug)]
-struct InHouse;
+struct InHouse(&'static str);
+
+const CONFIGURED: &str = "claude-sonnet-5-5";
 
 impl Provider for InHouse {
     fn model(&self) -> &str {
-        "claude-sonnet-5-5"
+        self.0
     }
 
     fn endpoint(&self) -> String {
@@ -60,12 +62,12 @@ impl Provider for InHouse {
 async fn no_other_model_gets_what_is_meant_for_it() {
     let vendor = model([Answer::text("the vendor").forever()]);
     let host = builder_with(&vendor, |config| config.model.effort = Some(Effort::High));
-    let host = host.provider(Arc::new(InHouse)).build().await.unwrap();
+    let host = host.provider(Arc::new(InHouse(CONFIGURED))).build().await.unwrap();
     let mut session = host.session();
     let answer = session.run("A secret.", RunOptions::default()).await.answer;
     assert_eq!(answer, "in-house");
 
-    let same = host.with_model("claude-sonnet-5-5").await.unwrap();
+    let same = host.with_model(CONFIGURED).await.unwrap();
     same.take_over(&mut session);
     assert_eq!(session.run("And now?", RunOptions::default()).await.answer, "in-house");
     for host in [&host, &same] {
@@ -74,4 +76,18 @@ async fn no_other_model_gets_what_is_meant_for_it() {
     }
     host.check_capabilities().await.unwrap();
     assert_eq!(vendor.requests().len(), 0);
+}
+
+/// A price that nobody else knows.
+#[tokio::test]
+async fn it_has_a_price_of_the_programs_own() {
+    let vendor = model([Answer::text("the vendor").forever()]);
+    let prices = Prices::parse("our-model = [{ input = 10, output = 20 }]").unwrap();
+    let host = builder_with(&vendor, |_| ()).prices(prices);
+    let host = host.provider(Arc::new(InHouse("our-model"))).build().await.unwrap();
+    assert!(host.price().is_some());
+    let report = host.session().run("Go.", RunOptions::default()).await;
+    assert_eq!(report.outcome, Ending::Completed, "{:?}", report.error);
+    // 10 tokens at $10 a million and 5 at $20.
+    assert_eq!(report.metrics.estimated_cost_usd.to_string(), "0.000200");
 }
