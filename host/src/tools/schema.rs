@@ -132,13 +132,21 @@ impl InputSchema {
 
 /// A violation and its JSON pointer.
 fn violation(error: &ValidationError<'_>) -> String {
-    let is_type = |meant: &ValidationError<'_>| matches!(meant.kind(), ErrorKind::Type { .. });
-    let (error, or_null) = match meant(error) {
-        Some(meant) if meant.instance_path() == error.instance_path() && is_type(meant) => (meant, " or null"),
-        Some(meant) => (meant, ""),
-        None => (error, ""),
+    let (ErrorKind::AnyOf { context } | ErrorKind::OneOfNotValid { context }) = error.kind() else {
+        return at(error, &error.to_string());
     };
-    let text = format!("{}{or_null}", shorten(&error.to_string()));
+    if let Some(meant) = of_optional(context) {
+        let is_type = matches!(meant.kind(), ErrorKind::Type { .. });
+        return match is_type && meant.instance_path() == error.instance_path() {
+            true => at(meant, &format!("{} or null", shorten(&meant.to_string()))),
+            false => violation(meant),
+        };
+    }
+    of_tagged(context).unwrap_or_else(|| at(error, &error.to_string()))
+}
+
+fn at(error: &ValidationError<'_>, text: &str) -> String {
+    let text = shorten(text);
     match error.instance_path().as_str() {
         "" => text,
         // The pointer consists of the input's keys, so it is as long as the model made them.
@@ -146,11 +154,48 @@ fn violation(error: &ValidationError<'_>) -> String {
     }
 }
 
+/// What is wrong with a value that has one of several forms, each with a constant of its own: with the form that it has, or with what
+/// should say which that is.
+fn of_tagged(branches: &[Vec<ValidationError<'static>>]) -> Option<String> {
+    let tags: Vec<_> = branches.iter().map(|errors| tag(errors)).collect();
+    match tags.iter().filter(|tag| tag.is_none()).count() {
+        // The one whose constant is there is meant.
+        1 if branches.len() > 1 => {
+            let meant = branches.iter().zip(&tags).find(|(_, tag)| tag.is_none());
+            meant.and_then(|(errors, _)| errors.first()).map(violation)
+        }
+        0 => {
+            let error = branches
+                .first()?
+                .iter()
+                .find(|error| matches!(error.kind(), ErrorKind::Constant { .. }))?;
+            let mut known = tags.iter().flatten();
+            let values: Vec<&str> = known.clone().map(|(_, value)| value.as_str()).collect();
+            let text = format!("{} is none of {}", error.instance(), values.join(", "));
+            known
+                .all(|(path, _)| *path == error.instance_path().as_str())
+                .then(|| at(error, &text))
+        }
+        // Nothing says which: something is wrong with it in every form.
+        _ => {
+            let texts = branches.iter().map(|errors| errors.iter().map(violation).collect());
+            let common = texts
+                .reduce(|common: Vec<String>, texts| common.into_iter().filter(|text| texts.contains(text)).collect());
+            common?.into_iter().next()
+        }
+    }
+}
+
+/// Where a constant should be that isn't there, and which.
+fn tag<'a>(errors: &'a [ValidationError<'static>]) -> Option<(&'a str, String)> {
+    errors.iter().find_map(|error| match error.kind() {
+        ErrorKind::Constant { expected_value } => Some((error.instance_path().as_str(), expected_value.to_string())),
+        _ => None,
+    })
+}
+
 /// What is wrong with an optional value. Its schema has two branches, of which one accepts null; the other one is meant.
-fn meant<'a>(error: &'a ValidationError<'_>) -> Option<&'a ValidationError<'static>> {
-    let (ErrorKind::AnyOf { context } | ErrorKind::OneOfNotValid { context }) = error.kind() else {
-        return None;
-    };
+fn of_optional<'a>(context: &'a [Vec<ValidationError<'static>>]) -> Option<&'a ValidationError<'static>> {
     let is_null = |errors: &[ValidationError<'_>]| match errors {
         [one] => matches!(
             one.kind(),
@@ -160,7 +205,7 @@ fn meant<'a>(error: &'a ValidationError<'_>) -> Option<&'a ValidationError<'stat
         ),
         _ => false,
     };
-    match &context[..] {
+    match context {
         [errors, null] | [null, errors] if is_null(null) && !is_null(errors) => errors.first(),
         _ => None,
     }
@@ -242,6 +287,42 @@ mod tests {
             assert_eq!(schema.violations(&input), [violation]);
         }
         assert!(schema.violations(&json!({ "path": null, "count": 255 })).is_empty());
+    }
+
+    #[test]
+    fn a_violation_of_one_of_several_forms_says_what_was_meant() {
+        let form = |tag: &str, value: Value| {
+            json!({ "type": "object", "properties": { "tag": { "const": tag }, "value": value }, "required": ["tag", "value"],
+                "additionalProperties": false })
+        };
+        let inner =
+            json!({ "oneOf": [form("a", json!({ "type": "string" })), form("b", json!({ "type": "integer" }))] });
+        let figure = json!({ "oneOf": [form("circle", json!({ "type": "number" })), form("square", inner)] });
+        let schema = json!({ "type": "object", "properties": { "figure": figure } });
+        let schema = InputSchema::parse(&schema.to_string()).unwrap();
+        for (figure, violation) in [
+            (
+                json!({ "tag": "cirle", "value": 1 }),
+                r#"/figure/tag: "cirle" is none of "circle", "square""#,
+            ),
+            (
+                json!({ "tag": "circle", "value": "1" }),
+                r#"/figure/value: "1" is not of type "number""#,
+            ),
+            (json!({ "tag": "circle" }), r#"/figure: "value" is a required property"#),
+            (json!({ "value": 1 }), r#"/figure: "tag" is a required property"#),
+            (json!(5), r#"/figure: 5 is not of type "object""#),
+            (
+                json!({ "tag": "square", "value": { "tag": "c", "value": 1 } }),
+                r#"/figure/value/tag: "c" is none of "a", "b""#,
+            ),
+            (
+                json!({ "tag": "square", "value": { "tag": "b", "value": 1.5 } }),
+                r#"/figure/value/value: 1.5 is not of type "integer""#,
+            ),
+        ] {
+            assert_eq!(schema.violations(&json!({ "figure": figure })), [violation]);
+        }
     }
 
     #[test]
