@@ -100,6 +100,16 @@ async fn hanging_up_before_anything_was_reported_is_charged_in_full_and_says_so(
     assert_eq!(harness.metrics().charged_in_full, 1);
 }
 
+/// As with local models: there is nothing to say of what nobody pays.
+#[tokio::test(start_paused = true)]
+async fn what_is_free_is_not_charged_in_full() {
+    let mut harness = Harness::new([Step::ok().after(100)]);
+    harness.stack.prices = Arc::new(Prices::parse(&format!("{MODEL} = [{{ free = true }}]")).unwrap());
+    cancelled_after(&harness, 5).await;
+    assert_eq!(harness.settlements().await, [(NanoUsd::ZERO, false)]);
+    assert_eq!(harness.metrics().charged_in_full, 0);
+}
+
 /// Nothing was sent, so nothing is charged, and nothing stays reserved.
 #[tokio::test]
 async fn a_run_dropped_or_cancelled_while_it_reserves_costs_nothing() {

@@ -12,6 +12,7 @@ use super::charge::{Charge, cache_savings, charge, in_parts};
 use super::estimated::EstimatedRequest;
 use crate::events::{EventKind, Usage};
 use crate::ledger::{AskAgain, Attempt, BudgetAlert, BudgetExceeded, LedgerError, Reservation, ReserveRequest, Scope};
+use crate::money::NanoUsd;
 use crate::telemetry::Emitter;
 
 impl ModelStack {
@@ -244,7 +245,10 @@ impl Account<'_> {
             }
             Charge::Unknown { measured } => {
                 let booked = attempt.settle_unknown(measured);
-                let event = settled(measured.max(reserved), true, measured <= reserved, None);
+                let amount = measured.max(reserved);
+                // What is free costs nothing, however much of it there was.
+                let is_known = amount == NanoUsd::ZERO;
+                let event = settled(amount, !is_known, !is_known && measured <= reserved, None);
                 (Box::pin(async { Ok(booked.await?.alerts) }), event)
             }
         };
