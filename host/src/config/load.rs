@@ -23,7 +23,8 @@ const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 const BUILT_IN: &str = include_str!("builtin.toml");
 
-/// The sources of a configuration. By default, nothing is read from the environment or from a folder of the user.
+/// The sources of a configuration. By default, nothing is read but `cofferdam.toml` in the current folder of the process, if it is there:
+/// no environment, and no folder of the user.
 #[derive(Clone, Default)]
 pub struct LoadOptions {
     /// The file to read. `None`: `cofferdam.toml` in `cwd`, else in the user's configuration folder, else none.

@@ -115,13 +115,23 @@ pub(crate) struct StoredFact {
     pub(crate) json: Option<String>,
 }
 
-/// Which sessions to list.
+/// Which sessions to list. By default, up to 100 of all.
 #[derive(Clone, Debug)]
 pub struct SessionFilter {
     pub tenant: Option<String>,
     pub id_prefix: Option<String>,
     /// The most that are listed.
     pub count: u32,
+}
+
+impl Default for SessionFilter {
+    fn default() -> Self {
+        Self {
+            tenant: None,
+            id_prefix: None,
+            count: 100,
+        }
+    }
 }
 
 /// What to look at of that which tool calls used. By default, all.

@@ -91,7 +91,8 @@ impl EventBus {
             move || serve(&name, &queue, observer)
         };
         match std::thread::Builder::new()
-            .name(format!("observer-{name}"))
+            // A NUL would end the system's name of the thread.
+            .name(format!("observer-{}", name.replace('\0', "")))
             .spawn(worker)
         {
             Ok(_) => {
