@@ -59,6 +59,7 @@ mod messages_api;
 pub mod model;
 pub mod money;
 mod near;
+mod panics;
 mod regular_file;
 pub mod resilience;
 pub mod sandbox;

@@ -697,6 +697,34 @@ async fn waiting_for_a_person_is_no_time_of_the_run() {
     assert_eq!(outcomes(&report, "echo"), json!({ "ok": 1 }));
 }
 
+/// A program's own code that asks, with a bug.
+#[derive(Debug)]
+struct BrokenApprover;
+
+impl Approver for BrokenApprover {
+    fn ask<'a>(&'a self, _: &'a Question) -> Pin<Box<dyn Future<Output = agent::Answer> + Send + 'a>> {
+        panic!("a bug of the program")
+    }
+}
+
+#[tokio::test]
+async fn a_call_waits_if_the_one_who_asks_panics() {
+    let model = model([tool_call("echo", json!({ "a": 1 })), Answer::text("Fine.")]);
+    let host = builder(&model)
+        .tool_policy(Arc::new(AskAboutEcho))
+        .build()
+        .await
+        .unwrap();
+    let options = RunOptions {
+        approver: Some(Arc::new(BrokenApprover)),
+        ..RunOptions::default()
+    };
+    let mut session = host.session();
+    let report = session.run("Go.", options).await;
+    assert_eq!(report.outcome, Ending::AwaitingApproval);
+    assert!(session.waits_for_approval());
+}
+
 /// Without anybody to ask, the same session goes on once somebody has decided.
 #[tokio::test]
 async fn a_policy_can_have_a_run_wait() {

@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use futures_util::stream::{self, Stream};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -11,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::decisions::Decisions;
 use crate::events::{ApprovalDecided, Ending, ErrorInfo, EventKind};
 use crate::model::BoxFuture;
+use crate::panics;
 use crate::session::{Approval, ApprovalDecision, ApprovalState, DECIDE_WITHIN, Fact, OpenApproval, Verdict};
 use crate::sha256::sha256;
 use crate::store::StoreError;
@@ -334,7 +337,7 @@ async fn answer(question: &Question, approver: &dyn Approver, decisions: &Decisi
         decisions.made(&question.approval.id),
     );
     tokio::select! {
-        answer = approver.ask(question) => match answer {
+        answer = contained(|| approver.ask(question)) => match answer {
             // A session that isn't kept can't go on later.
             Answer::Later if !decisions.are_kept() => Some(Some(Answer::Deny(None))),
             Answer::Later => None,
@@ -342,6 +345,20 @@ async fn answer(question: &Question, approver: &dyn Approver, decisions: &Decisi
         },
         _ = elsewhere => Some(None),
     }
+}
+
+/// Who panics has not decided.
+async fn contained<'a>(ask: impl FnOnce() -> BoxFuture<'a, Answer>) -> Answer {
+    let asking = AssertUnwindSafe(async move { ask().await });
+    asking.catch_unwind().await.unwrap_or_else(|panic| {
+        tracing::error!(
+            panic = panics::message(&*panic),
+            "the approver panicked, so the call waits"
+        );
+        // Dropping it could panic again.
+        std::mem::forget(panic);
+        Answer::Later
+    })
 }
 
 /// What a run's report says of calls that wait.

@@ -220,8 +220,7 @@ impl Session {
         self.agent.events().subscribe(&self.id)
     }
 
-    /// Answers one prompt. Never fails: the report contains any error. A panic of a [provider](crate::model::Provider) or an
-    /// [approver](super::Approver) of the program unwinds through it.
+    /// Answers one prompt. Never fails: the report contains any error.
     ///
     /// A run before it that has not ended is given up, unless a call of it waits for approval or was approved: then nothing is sent or
     /// written, and the report has the error `session_unfinished`. [`Self::resume`] goes on with such a run, and [`Self::give_up`] ends it.

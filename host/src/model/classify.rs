@@ -42,7 +42,8 @@ pub fn classify(error: &ModelError) -> Verdict {
         | ModelError::Stalled { .. }
         | ModelError::AttemptTimeout { .. }
         | ModelError::BreakerOpen { is_held: false, .. }
-        | ModelError::RateLimitReached { .. } => Verdict::Retry,
+        | ModelError::RateLimitReached { .. }
+        | ModelError::Provider { is_temporary: true, .. } => Verdict::Retry,
         // Nothing changes until an operator closes it.
         ModelError::BreakerOpen { is_held: true, .. } => Verdict::Fatal,
         // Nothing changes until somebody changes the configuration.
@@ -56,6 +57,7 @@ pub fn classify(error: &ModelError) -> Verdict {
         | ModelError::Ledger(_)
         | ModelError::Session(_)
         | ModelError::DeadlineExceeded { .. }
+        | ModelError::Provider { is_temporary: false, .. }
         | ModelError::Cancelled
         | ModelError::GaveUp { .. }
         | ModelError::AllFailed { .. } => Verdict::Fatal,
@@ -99,7 +101,8 @@ pub fn counts_for_breaker(error: &ModelError) -> bool {
         | ModelError::Connection { .. }
         | ModelError::Cut { .. }
         | ModelError::Stalled { .. }
-        | ModelError::AttemptTimeout { .. } => true,
+        | ModelError::AttemptTimeout { .. }
+        | ModelError::Provider { is_temporary: true, .. } => true,
         _ => false,
     }
 }
@@ -124,6 +127,14 @@ mod tests {
             request_id: None,
             retry_after: None,
             should_retry: None,
+        }
+    }
+
+    fn provider(is_temporary: bool) -> ModelError {
+        ModelError::Provider {
+            model: String::new(),
+            reason: String::new(),
+            is_temporary,
         }
     }
 
@@ -461,6 +472,8 @@ mod tests {
                 false,
             ),
             (ModelError::Cancelled, Verdict::Fatal, false),
+            (provider(true), Verdict::Retry, true),
+            (provider(false), Verdict::Fatal, false),
         ] {
             assert_eq!(classify(&error), verdict, "{error:?}");
             assert_eq!(counts_for_breaker(&error), breaker, "{error:?}");

@@ -94,6 +94,14 @@ pub enum ModelError {
         in_attempt: bool,
         last: Option<Box<ModelError>>,
     },
+    /// A [provider](super::Provider) of the program failed, in its own words, or it panicked.
+    #[error("the provider of `{model}` failed: {reason}")]
+    Provider {
+        model: String,
+        reason: String,
+        /// Whether another attempt may help. It then counts for the breaker, too.
+        is_temporary: bool,
+    },
     #[error("cancelled")]
     Cancelled,
     /// A failure that a retry might have fixed, and why there is no retry.
@@ -285,6 +293,7 @@ impl ModelError {
             Self::UnknownPrice { .. } => "unknown_price",
             Self::Ledger(error) => error.kind(),
             Self::Session(error) => error.kind(),
+            Self::Provider { .. } => "provider_failed",
             Self::DeadlineExceeded { .. } => "deadline_exceeded",
             Self::Cancelled => ErrorInfo::CANCELLED,
             Self::GaveUp { last, .. } => last.kind(),
@@ -334,8 +343,8 @@ impl ModelError {
             Self::Cut { .. } => {
                 "try again; if it happens every time, check whether a gateway at `[model] base_url` ends long answers"
             }
-            // The caller cancelled, so no hint is needed.
-            Self::Cancelled => return None,
+            // The program knows, or the caller has cancelled.
+            Self::Provider { .. } | Self::Cancelled => return None,
         };
         Some(hint.to_owned())
     }

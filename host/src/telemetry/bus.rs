@@ -15,6 +15,7 @@ use std::time::Duration;
 use super::queue::{Bounds, Queue, ServeNext};
 use super::subscription::{Subscribers, Subscription};
 use crate::events::{Event, EventKind};
+use crate::panics;
 
 /// The bounds of one observer's queue. Beyond them the observer loses events.
 pub(super) const OBSERVER_BOUNDS: Bounds = Bounds {
@@ -226,7 +227,7 @@ fn serve(name: &str, queue: &Queue<Arc<Event>>, mut observer: impl Observer) {
         match catch_unwind(AssertUnwindSafe(|| observer.on_event(&event))) {
             Ok(()) => ServeNext::Yes,
             Err(panic) => {
-                let message = panic_message(panic.as_ref());
+                let message = panics::message(panic.as_ref());
                 tracing::error!(
                     observer = name,
                     panic = message,
@@ -241,14 +242,6 @@ fn serve(name: &str, queue: &Queue<Arc<Event>>, mut observer: impl Observer) {
     if catch_unwind(AssertUnwindSafe(|| drop(observer))).is_err() {
         tracing::error!(observer = name, "the observer panicked while it was dropped");
     }
-}
-
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
 }
 
 impl EventKind {

@@ -6,7 +6,8 @@ use cofferdam::agent::RunOptions;
 use cofferdam::assembly::HostError;
 use cofferdam::events::{Ending, Usage};
 use cofferdam::model::{
-    BoxFuture, Effort, ModelError, ModelRequest, ModelResponse, PreparedRequest, Prices, Progress, Provider, StopReason,
+    BoxFuture, Effort, ModelError, ModelRequest, ModelResponse, ModelSettings, PreparedRequest, Prices, Progress,
+    Provider, StopReason,
 };
 use cofferdam::simulator::Answer;
 use cofferdam::transcript::Block;
@@ -90,4 +91,67 @@ async fn it_has_a_price_of_the_programs_own() {
     assert_eq!(report.outcome, Ending::Completed, "{:?}", report.error);
     // 10 tokens at $10 a million and 5 at $20.
     assert_eq!(report.metrics.estimated_cost_usd.to_string(), "0.000200");
+}
+
+/// One with a bug. Where it panics: while it serialises, before its attempt is awaited, or in it.
+#[derive(Debug)]
+struct Broken(&'static str);
+
+impl Provider for Broken {
+    fn model(&self) -> &str {
+        CONFIGURED
+    }
+
+    fn endpoint(&self) -> String {
+        "in-house".to_owned()
+    }
+
+    fn prepare<'a>(&self, request: &'a ModelRequest<'a>) -> Result<PreparedRequest<'a>, ModelError> {
+        assert_ne!(self.0, "prepare");
+        InHouse(CONFIGURED).prepare(request)
+    }
+
+    fn attempt<'a>(
+        &'a self,
+        _: &'a PreparedRequest<'a>,
+        progress: &'a Progress<'a>,
+    ) -> BoxFuture<'a, Result<ModelResponse, ModelError>> {
+        assert_ne!(self.0, "attempt");
+        Box::pin(async move {
+            progress.text("Half");
+            panic!("a bug of the program")
+        })
+    }
+}
+
+#[tokio::test]
+async fn its_panic_fails_the_attempt_and_a_fallback_answers() {
+    let vendor = model([Answer::text("the fallback").forever()]);
+    for place in ["prepare", "attempt", "answer"] {
+        for with_fallback in [false, true] {
+            let host = builder_with(&vendor, |config| {
+                let fallback = ModelSettings {
+                    model: "claude-haiku-5-5".to_owned(),
+                    ..config.model.clone()
+                };
+                config.fallback_models = with_fallback.then_some(fallback).into_iter().collect();
+            });
+            let host = host.provider(Arc::new(Broken(place))).build().await.unwrap();
+            let options = RunOptions {
+                streams_to_user: false,
+                ..RunOptions::default()
+            };
+            let report = host.session().run("Go.", options).await;
+            match with_fallback {
+                true => assert_eq!(report.answer, "the fallback", "{place}: {report:?}"),
+                false => {
+                    let error = report.error.unwrap();
+                    assert_eq!(error.kind, "provider_failed", "{place}");
+                    assert!(error.message.contains("it panicked: "), "{place}: {}", error.message);
+                }
+            }
+            let rows = host.ledger().export(None).await.unwrap();
+            assert!(rows.iter().all(|row| row.closed_at.is_some()), "{place}: {rows:?}");
+        }
+    }
 }

@@ -147,6 +147,7 @@ pub(super) fn another_may_answer(error: &ModelError) -> bool {
         | ModelError::Malformed { .. }
         | ModelError::BreakerOpen { .. }
         | ModelError::RateLimitReached { .. }
+        | ModelError::Provider { .. }
         // A wait would have taken longer than what is left, and another model needs none.
         | ModelError::DeadlineExceeded { .. } => true,
         ModelError::GaveUp { why, last } => *why != GaveUp::TextShown && another_may_answer(last),

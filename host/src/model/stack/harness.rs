@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use super::super::{ApiError, ApiErrorKind, Model, PromptTokens, StopReason, ToolDefinitions, Unlogged};
+use super::super::{ApiError, ApiErrorKind, BoxFuture, Model, PromptTokens, StopReason, ToolDefinitions, Unlogged};
 use super::*;
 use crate::events::{Event, Usage};
 use crate::ledger::{BudgetStatus, Reservation, ReserveRequest};

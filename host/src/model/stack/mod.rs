@@ -18,25 +18,30 @@ mod spending;
 #[cfg(test)]
 mod tests;
 
+use std::any::Any;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::time::Instant;
 
 pub use self::chain::{Fallback, ModelChain};
 use self::estimated::EstimatedRequest;
 use self::retrying::{Alternative, Retrying};
 use super::{
-    ApiErrorKind, BoxFuture, MAX_RETRY_AFTER, Measured, ModelContext, ModelError, ModelRequest, ModelResponse,
-    PreparedRequest, Prices, Progress, Provider, counts_for_breaker, fallback_hint,
+    ApiErrorKind, MAX_RETRY_AFTER, Measured, ModelContext, ModelError, ModelRequest, ModelResponse, PreparedRequest,
+    Prices, Progress, Provider, counts_for_breaker, fallback_hint,
 };
 use crate::events::{ErrorInfo, EventKind, Transition, Usage};
 use crate::ledger::{BudgetSettings, Ledger};
+use crate::panics;
 use crate::resilience::{
     AnswerHead, Breaker, RateLimitTurn, RateLimits, RequestSize, RetryBudget, RetrySettings, TokensUsed, TooSoon,
 };
+use crate::untrusted::Untrusted;
 
 /// The status of a refusal for a rate limit, or a spend limit.
 const RATE_LIMITED: u16 = 429;
@@ -93,7 +98,7 @@ impl ModelStack {
         cx: &ModelContext<'_>,
         alternative: Alternative,
     ) -> Result<Answered, Failure> {
-        let prepared = self.provider.prepare(request)?;
+        let prepared = self.contained(|provider| provider.prepare(request))?;
         let failure = match self.answer_prepared(prepared.clone(), cx, alternative).await {
             Ok(answered) => return Ok(answered),
             Err(failure) => failure,
@@ -102,7 +107,8 @@ impl ModelStack {
         if failure.text_shown {
             return Err(failure);
         }
-        let Some(other) = self.provider.prepare_otherwise(&prepared, &failure.error)? else {
+        let other = self.contained(|provider| provider.prepare_otherwise(&prepared, &failure.error));
+        let Some(other) = other? else {
             return Err(failure);
         };
         let answered = self.answer_prepared(other, cx, alternative).await?;
@@ -149,7 +155,7 @@ impl ModelStack {
                                 number,
                                 &progress,
                                 // Attempt time-out, deadline and cancellation: only around the network.
-                                self.bounded(cx, &progress, self.provider.attempt(&estimated.request, &progress)),
+                                self.bounded(cx, &progress, self.attempt(&estimated.request, &progress)),
                             ),
                         ),
                     ),
@@ -166,6 +172,35 @@ impl ModelStack {
                     .await
                     .map_err(|error| Failure { error, text_shown })?,
             }
+        }
+    }
+
+    /// An attempt of the provider, which may be the program's own: its panic is the end of this attempt and of nothing else.
+    async fn attempt(
+        &self,
+        request: &PreparedRequest<'_>,
+        progress: &Progress<'_>,
+    ) -> Result<ModelResponse, ModelError> {
+        // What it does before its future is polled as well.
+        let attempt = async { self.provider.attempt(request, progress).await };
+        let attempted = AssertUnwindSafe(attempt).catch_unwind().await;
+        attempted.unwrap_or_else(|panic| Err(self.panicked(panic)))
+    }
+
+    /// Calls the provider. A panic is an error.
+    fn contained<T>(&self, call: impl FnOnce(&dyn Provider) -> Result<T, ModelError>) -> Result<T, ModelError> {
+        let called = catch_unwind(AssertUnwindSafe(|| call(&*self.provider)));
+        called.unwrap_or_else(|panic| Err(self.panicked(panic)))
+    }
+
+    fn panicked(&self, panic: Box<dyn Any + Send>) -> ModelError {
+        let message = Untrusted::from(panics::message(&*panic)).display_sentence().to_string();
+        // Dropping it could panic again.
+        std::mem::forget(panic);
+        ModelError::Provider {
+            model: self.provider.model().to_owned(),
+            reason: format!("it panicked: {message}"),
+            is_temporary: false,
         }
     }
 
@@ -300,7 +335,7 @@ impl ModelStack {
         &self,
         cx: &ModelContext<'_>,
         progress: &Progress<'_>,
-        attempt: BoxFuture<'_, Result<ModelResponse, ModelError>>,
+        attempt: impl Future<Output = Result<ModelResponse, ModelError>>,
     ) -> Result<ModelResponse, ModelError> {
         let limit = self.attempt_timeout;
         let begun = async {

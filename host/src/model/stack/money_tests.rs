@@ -8,7 +8,7 @@ use futures_util::future::{join_all, poll_immediate};
 use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
 
-use super::super::ModelError;
+use super::super::{BoxFuture, ModelError};
 use super::harness::{Harness, MODEL, Step, USAGE, another_reserves, cut, reserved};
 use super::*;
 use crate::events::Usage;
