@@ -93,6 +93,7 @@ async fn the_report_has_the_documented_shape() {
         "model",
         "iterations",
         "degraded",
+        "cost_usd",
         "metrics",
         "breakers",
         "budget",

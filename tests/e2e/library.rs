@@ -371,19 +371,18 @@ async fn a_reader_follows_one_session() {
     let read_one = async |host: &Host| {
         let mut session = host.session();
         let (id, mut events) = (session.id().to_owned(), session.subscribe());
+        let run = events.during(session.run("Go.", RunOptions::default()));
         let reading = async {
             let mut text = String::new();
             while let Some(event) = events.next().await {
                 assert_eq!(*event.session_id, *id);
-                match &event.kind {
-                    EventKind::TextDelta { text: more } => text += more,
-                    EventKind::SessionFinished { .. } => break,
-                    _ => {}
+                if let EventKind::TextDelta { text: more } = &event.kind {
+                    text += more;
                 }
             }
             text
         };
-        let (report, text) = tokio::join!(session.run("Go.", RunOptions::default()), reading);
+        let (report, text) = tokio::join!(run, reading);
         assert_eq!(text, report.answer);
         assert_eq!(text, "one two three four");
     };

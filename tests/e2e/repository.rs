@@ -218,6 +218,7 @@ const IMPORTS: [(&str, &[&str]); 34] = [
             "fault",
             "ledger",
             "model",
+            "money",
             "panics",
             "resilience",
             "session",

@@ -95,6 +95,8 @@ pub(super) struct Gated {
     pub(super) call: AdmittedCall,
     pub(super) question: Question,
     pub(super) verdict: Verdict,
+    /// What says that it waits, once that is written: who reads it may look for it.
+    pub(super) event: Option<EventKind>,
 }
 
 impl Gated {
@@ -105,6 +107,7 @@ impl Gated {
             call,
             question,
             verdict: Verdict::Pending,
+            event: None,
         }
     }
 

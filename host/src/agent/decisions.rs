@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::session::{Approval, ApprovalDecision, ApprovalState};
 use crate::store::{Store, StoreError};
 
-/// How often a question that is open looks whether somebody elsewhere has decided.
+/// How often a question that is open looks whether somebody has decided through another store.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Decisions about the calls of a session, from this process or another.
@@ -52,8 +52,17 @@ impl Decisions {
 
     /// Returns once somebody elsewhere has decided.
     pub(super) async fn made(&self, id: &str) {
+        let Some(store) = &self.0 else {
+            return std::future::pending().await;
+        };
+        let mut decided = store.decided();
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::select! {
+                () = decided => {}
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+            // From before it looks.
+            decided = store.decided();
             let found = self.find(id).await;
             if found.is_ok_and(|found| found.is_some_and(|approval| approval.state != ApprovalState::Pending)) {
                 return;

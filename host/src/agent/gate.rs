@@ -58,11 +58,11 @@ impl Run<'_> {
                             ready.push((position, call));
                         }
                         Some(question) if self.can_be_asked() => {
-                            let waiting = Gated::new(call, question);
+                            let mut waiting = Gated::new(call, question);
                             let (fact, event) = waiting.requested();
                             self.record(&fact);
                             fault::passes(Point::ApprovalRequested);
-                            self.emitter.emit(event);
+                            waiting.event = Some(event);
                             gated.push(waiting);
                         }
                         _ => ready.push((position, call)),

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::events::{Ending, ErrorInfo, LeftOutFile, TrimReason};
 use crate::ledger::BudgetStatus;
+use crate::money::NanoUsd;
 use crate::resilience::BreakerStats;
 use crate::telemetry::SessionMetrics;
 
@@ -25,6 +26,8 @@ pub struct RunReport {
     pub iterations: u32,
     /// Whether a fallback text replaced a tool's result.
     pub degraded: bool,
+    /// What this run cost.
+    pub cost_usd: NanoUsd,
     pub metrics: SessionMetrics,
     pub breakers: Vec<BreakerStats>,
     pub budget: Vec<BudgetStatus>,

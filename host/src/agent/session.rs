@@ -19,6 +19,7 @@ use super::run::{Ended, Run, failed};
 use crate::events::{Ending, ErrorInfo, EventKind};
 use crate::fault::{self, Point};
 use crate::ledger::BudgetStatus;
+use crate::money::NanoUsd;
 use crate::session::{CallState, Fact, OpenApproval, SessionError, State, StoredAttachment};
 use crate::store::{StoreError, Taken};
 use crate::telemetry::{Emitter, Subscription};
@@ -214,10 +215,10 @@ impl Session {
         }
     }
 
-    /// The events of this session that are emitted from now on, for one reader: to show an answer as it comes, for example. See
+    /// The events that this object's runs emit from now on, for one reader: to show an answer as it comes, for example. See
     /// [`RunOptions::streams_to_user`].
     pub fn subscribe(&self) -> Subscription {
-        self.agent.events().subscribe(&self.id)
+        self.emitter.subscribe()
     }
 
     /// Answers one prompt. Never fails: the report contains any error.
@@ -357,6 +358,7 @@ impl Session {
         is_resumed: bool,
     ) -> RunReport {
         let started = Instant::now();
+        let cost_before = self.emitter.metrics().estimated_cost_usd;
         // That of an earlier run.
         drop(self.journal.take_partial_text());
         let agent = self.agent.clone();
@@ -419,6 +421,7 @@ impl Session {
         // The budget is read with the commit.
         let (unsaved, budget) = futures_util::join!(self.save(), self.budget());
         fault::passes(Point::RunEnded);
+        let report = self.base_report(budget);
         RunReport {
             unsaved,
             outcome: ending,
@@ -427,8 +430,9 @@ impl Session {
             partial_text: self.journal.take_partial_text(),
             iterations,
             degraded,
+            cost_usd: report.metrics.estimated_cost_usd.saturating_sub(cost_before),
             left_out,
-            ..self.base_report(budget)
+            ..report
         }
     }
 
@@ -509,6 +513,7 @@ impl Session {
             model: parts.model.model().to_owned(),
             iterations: 0,
             degraded: false,
+            cost_usd: NanoUsd::ZERO,
             metrics,
             breakers,
             budget,

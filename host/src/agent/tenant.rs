@@ -8,6 +8,9 @@ pub const DEFAULT_TENANT: &str = "default";
 /// Maximum characters of a tenant name.
 const MAX_CHARS: usize = 64;
 
+/// Room for a tenant's name, a colon, and as much again.
+const MAX_ID_CHARS: usize = 2 * MAX_CHARS + 1;
+
 /// The tenant name is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` isn't a valid tenant name: use 1 to {MAX_CHARS} of the characters a-z A-Z 0-9 _ . -")]
@@ -32,14 +35,15 @@ pub fn check_tenant(name: &str) -> Result<(), TenantNameError> {
 pub enum SessionNameError {
     #[error(transparent)]
     Tenant(#[from] TenantNameError),
-    #[error("`{0}` isn't a valid id of a session: use 1 to {MAX_CHARS} of the characters a-z A-Z 0-9 _ -")]
+    #[error("`{0}` isn't a valid id of a session: use 1 to {MAX_ID_CHARS} of the characters a-z A-Z 0-9 _ . : -")]
     Id(String),
 }
 
-/// Checks the id of a session. It is a key in the store, a word on command lines, and appears in events and logs.
+/// Checks the id of a session. It is a key in the store, a word on command lines, and appears in events and logs. A colon, which no tenant's
+/// name has, can stand between that and the rest.
 pub(super) fn check_session_id(id: &str) -> Result<(), SessionNameError> {
-    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
-    match (1..=MAX_CHARS).contains(&id.len()) && id.bytes().all(is_legal) && !id.starts_with('-') {
+    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte);
+    match (1..=MAX_ID_CHARS).contains(&id.len()) && id.bytes().all(is_legal) && !id.starts_with('-') {
         true => Ok(()),
         false => Err(SessionNameError::Id(display_untrusted(id, NAME_CHARS))),
     }
@@ -51,11 +55,11 @@ mod tests {
 
     #[test]
     fn ids_of_sessions_are_words() {
-        let longest = "x".repeat(64);
-        for id in ["a", "nightly-report_2", longest.as_str()] {
+        let longest = format!("{0}:{0}", "x".repeat(64));
+        for id in ["a", "nightly-report_2", "a.b", longest.as_str()] {
             assert_eq!(check_session_id(id), Ok(()));
         }
-        for id in ["", "-x", "a b", "a.b", "é", "../x", &"x".repeat(65)] {
+        for id in ["", "-x", "a b", "é", "../x", &"x".repeat(130)] {
             assert!(check_session_id(id).is_err(), "{id}");
         }
     }

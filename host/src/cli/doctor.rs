@@ -195,9 +195,8 @@ async fn books(config: &Config) -> Vec<Finding> {
         let opened = tokio::task::spawn_blocking(move || Store::open_read_only(&path)).await;
         let store = opened.unwrap_or(Err(LedgerError::Interrupted))?;
         let filter = SessionFilter {
-            tenant: None,
-            id_prefix: None,
             count: session::MAX_SESSIONS,
+            ..SessionFilter::default()
         };
         let unusual = store.ledger().unusual(Timestamp::now()).await?;
         Ok::<_, StoreError>((store.sessions(filter).await?, unusual, store.breakers().await?))

@@ -107,8 +107,8 @@ async fn open(cx: &Context, is_only_read: bool) -> Result<(Store, LoggingGuard),
 async fn list(cx: &Context, store: &Store, args: ListArgs) -> Result<(), CliError> {
     let filter = SessionFilter {
         tenant: args.tenant,
-        id_prefix: None,
         count: args.limit,
+        ..SessionFilter::default()
     };
     let sessions = store.sessions(filter).await?;
     match cx.global.output {
@@ -258,8 +258,8 @@ async fn delete(cx: &Context, store: &Store, args: DeleteArgs) -> Result<u8, Cli
         Some(tenant) => {
             let filter = SessionFilter {
                 tenant: Some(tenant),
-                id_prefix: None,
                 count: MAX_SESSIONS,
+                ..SessionFilter::default()
             };
             store
                 .sessions(filter)

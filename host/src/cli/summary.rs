@@ -370,6 +370,7 @@ pub(crate) mod tests {
             partial_text: None,
             model: "claude-sonnet-5-5".into(),
             iterations: 2,
+            cost_usd: NanoUsd::ZERO,
             degraded: true,
             metrics: SessionMetrics {
                 input_tokens: 1700,

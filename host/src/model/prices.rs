@@ -91,7 +91,7 @@ impl Prices {
     ///
     /// It is invalid. All problems are reported together.
     pub fn parse(text: &str) -> Result<Self, PriceError> {
-        Self::of_text(text, Path::new("the price table"))
+        Self::of_text(text, Path::new("of the program"))
     }
 
     fn of_text(text: &str, path: &Path) -> Result<Self, PriceError> {

@@ -107,7 +107,7 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// Call before sending: from here on the request may reach the API and be billed.
+    /// From here on the request may reach the API and be billed. The layers around a provider call it before its attempt.
     pub fn begin(&self) {
         self.state().measured = Measured::NoUsage;
     }

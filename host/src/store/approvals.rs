@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde_json::Value;
+use tokio::sync::futures::Notified;
 
 use super::{Applied, ApprovalFilter, Change, Store, StoreError};
 use crate::ledger::LedgerError;
@@ -54,6 +55,11 @@ impl Store {
         Ok(asked.map(|call| call.input.value().clone()).next())
     }
 
+    /// Returns after the next decision through this store. One through another, in this process or elsewhere, it doesn't see.
+    pub(crate) fn decided(&self) -> Notified<'_> {
+        self.inner.decided.notified()
+    }
+
     /// Decides about a call that waits for a person. The first decision counts, and the same one again changes nothing. The call is
     /// made once its session is [resumed](crate::agent::Session::resume). Returns what holds now.
     ///
@@ -70,7 +76,10 @@ impl Store {
             at: Timestamp::now(),
         };
         match self.change(vec![change]).await?.pop() {
-            Some(Applied::Decided(approval)) => Ok(*approval),
+            Some(Applied::Decided(approval)) => {
+                self.inner.decided.notify_waiters();
+                Ok(*approval)
+            }
             _ => Err(LedgerError::Interrupted.into()),
         }
     }

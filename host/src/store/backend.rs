@@ -120,6 +120,8 @@ pub(crate) struct StoredFact {
 pub struct SessionFilter {
     pub tenant: Option<String>,
     pub id_prefix: Option<String>,
+    /// Only those whose last run has not ended: it goes on, waits for a person, or its process has ended.
+    pub only_unfinished: bool,
     /// The most that are listed.
     pub count: u32,
 }
@@ -129,6 +131,7 @@ impl Default for SessionFilter {
         Self {
             tenant: None,
             id_prefix: None,
+            only_unfinished: false,
             count: 100,
         }
     }

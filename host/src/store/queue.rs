@@ -113,6 +113,8 @@ pub(super) struct Inner {
     backend: Mutex<Box<dyn Backend>>,
     queue: Mutex<Queue>,
     freed: Arc<Notify>,
+    /// Who waits for a decision looks again.
+    pub(super) decided: Notify,
     /// How many commits were made.
     #[cfg(test)]
     commits: std::sync::atomic::AtomicUsize,
@@ -180,6 +182,7 @@ impl Inner {
             backend: Mutex::new(backend),
             queue: Mutex::default(),
             freed: Arc::default(),
+            decided: Notify::new(),
             #[cfg(test)]
             commits: std::sync::atomic::AtomicUsize::new(0),
         }

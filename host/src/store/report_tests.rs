@@ -57,9 +57,8 @@ async fn a_report_that_takes_long_holds_no_commit_up() {
                 // Ends with an error once the other side is gone, should the test fail.
                 let _ = goes_on.recv();
                 backend.sessions(&SessionFilter {
-                    tenant: None,
-                    id_prefix: None,
                     count: 1,
+                    ..SessionFilter::default()
                 })
             })
             .await

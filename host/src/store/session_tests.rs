@@ -216,9 +216,8 @@ async fn old_sessions_are_deleted_unless_somebody_drives_them() {
     assert_eq!(days_later(40).await, 0, "perhaps the clock is wrong");
     assert_eq!(days_later(41).await, 2);
     let filter = SessionFilter {
-        tenant: None,
-        id_prefix: None,
         count: 9,
+        ..SessionFilter::default()
     };
     let left = store.sessions(filter).await.unwrap();
     assert_eq!(
@@ -297,9 +296,8 @@ async fn the_oldest_sessions_go_where_all_are_too_much() {
     let deleted = store.delete_expired_sessions(Timestamp::now(), retention, 10 * each);
     assert_eq!(deleted.await.unwrap(), 30);
     let filter = SessionFilter {
-        tenant: None,
-        id_prefix: None,
         count: 99,
+        ..SessionFilter::default()
     };
     let mut left = store.sessions(filter).await.unwrap();
     left.sort_by(|one, other| one.id.cmp(&other.id));

@@ -78,6 +78,7 @@ impl Store {
             tenant: tenant.map(str::to_owned),
             id_prefix: Some(id.to_owned()),
             count: MATCHES,
+            ..SessionFilter::default()
         };
         let mut found = self.read(move |backend| backend.sessions(&filter)).await?;
         if let Some(exact) = found.iter().position(|session| session.id == id) {

@@ -13,7 +13,6 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use super::queue::{Bounds, Queue, ServeNext};
-use super::subscription::{Subscribers, Subscription};
 use crate::events::{Event, EventKind};
 use crate::panics;
 
@@ -44,7 +43,6 @@ pub struct EventBus {
 struct Inner {
     log_contents: bool,
     observers: RwLock<Vec<Registered>>,
-    subscribers: Arc<Subscribers>,
     on_breaker_change: OnceLock<BreakerWatch>,
 }
 
@@ -69,7 +67,6 @@ impl EventBus {
             inner: Arc::new(Inner {
                 log_contents,
                 observers: RwLock::default(),
-                subscribers: Arc::default(),
                 on_breaker_change: OnceLock::new(),
             }),
         }
@@ -78,11 +75,6 @@ impl EventBus {
     /// Adds an observer, which receives the events emitted from now on. Warnings and [`Self::dropped`] use its name.
     pub fn add_observer(&self, name: &str, observer: impl Observer) {
         self.add_with(name, observer, Queue::new(OBSERVER_BOUNDS));
-    }
-
-    /// Receives the events of one session that are emitted from now on, without a thread, until it is dropped.
-    pub fn subscribe(&self, session_id: &str) -> Subscription {
-        self.inner.subscribers.add(session_id)
     }
 
     pub(super) fn add_with(&self, name: &str, observer: impl Observer, queue: Queue<Arc<Event>>) {
@@ -137,7 +129,6 @@ impl EventBus {
         if let (EventKind::BreakerChanged { .. }, Some(watch)) = (&event.kind, self.inner.on_breaker_change.get()) {
             watch(event);
         }
-        self.inner.subscribers.publish(event);
         let observers = self.inner.observers.read().unwrap_or_else(PoisonError::into_inner);
         if observers.is_empty() {
             return;
@@ -151,11 +142,6 @@ impl EventBus {
     /// Has observers receive what was published at once. Otherwise they let events gather.
     pub(super) fn hurry(&self) {
         self.inner.read(|observer| observer.queue.hurry());
-    }
-
-    #[cfg(test)]
-    pub(super) fn subscribers(&self) -> &Subscribers {
-        &self.inner.subscribers
     }
 
     pub(super) fn log_contents(&self) -> bool {

@@ -7,6 +7,7 @@ use super::alerts::{AlertRules, AlertSettings};
 use super::bus::EventBus;
 use super::log_line;
 use super::metrics::SessionMetrics;
+use super::subscription::{Sender, Subscription, subscription};
 use crate::events::{Event, EventKind};
 
 /// Emits the events of one session. Cheap to clone, and shared by the session's tasks.
@@ -33,6 +34,7 @@ struct Record {
     alerts: AlertRules,
     /// Whether the last event was a piece of an answer's text.
     streams: bool,
+    readers: Vec<Sender>,
 }
 
 impl Emitter {
@@ -48,6 +50,7 @@ impl Emitter {
                     metrics: SessionMetrics::default(),
                     alerts: AlertRules::new(alerts),
                     streams: false,
+                    readers: Vec::new(),
                 }),
             }),
         }
@@ -71,8 +74,10 @@ impl Emitter {
             record.streams = streams;
             let Record { metrics, alerts, .. } = &mut *record;
             let alert = alerts.evaluate(&event, metrics).map(|alert| self.stamp(turn, alert));
-            self.inner.bus.publish(&event);
-            alert.iter().for_each(|alert| self.inner.bus.publish(alert));
+            for event in std::iter::once(&event).chain(&alert) {
+                record.readers.retain(|reader| reader.send(event));
+                self.inner.bus.publish(event);
+            }
             if is_first_text {
                 // A person waits for it. What follows may come in small groups.
                 self.inner.bus.hurry();
@@ -83,6 +88,13 @@ impl Emitter {
         let contents = self.inner.bus.log_contents();
         log_line::write(&event, contents);
         alert.iter().for_each(|alert| log_line::write(alert, contents));
+    }
+
+    /// Receives the events that are emitted here from now on.
+    pub fn subscribe(&self) -> Subscription {
+        let (sender, subscription) = subscription();
+        self.record().readers.push(sender);
+        subscription
     }
 
     /// Sets the model call, counted from 1, that the following events belong to.

@@ -3,23 +3,21 @@
 //! An [observer](super::Observer) has a thread and lives as long as the host. A reader comes and goes with a request, so it has a queue
 //! and nothing else.
 
-use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::events::Event;
 
 /// What waits for one reader at most, in bytes. Beyond that it loses events.
-const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
+const MAX_WAITING_BYTES: usize = 4 * 1024 * 1024;
 
-/// The readers of a bus, by session.
-#[derive(Debug, Default)]
-pub(super) struct Subscribers(RwLock<HashMap<Arc<str>, Vec<Sender>>>);
-
+/// Hands events to one reader.
 #[derive(Debug)]
-struct Sender {
+pub(super) struct Sender {
     events: mpsc::UnboundedSender<Arc<Event>>,
     queue: Arc<Queue>,
 }
@@ -31,95 +29,76 @@ struct Queue {
     lost: AtomicU64,
 }
 
-/// Receives the events of one session, in order. Dropping it ends that.
+/// Receives the events of one [`Session`](crate::agent::Session), in order. Drop it to receive no more.
 #[derive(Debug)]
 pub struct Subscription {
     events: mpsc::UnboundedReceiver<Arc<Event>>,
     queue: Arc<Queue>,
-    session: Arc<str>,
-    subscribers: Weak<Subscribers>,
+    ended: CancellationToken,
+}
+
+pub(super) fn subscription() -> (Sender, Subscription) {
+    let (sender, events) = mpsc::unbounded_channel();
+    let queue = Arc::<Queue>::default();
+    let sender = Sender {
+        events: sender,
+        queue: Arc::clone(&queue),
+    };
+    let subscription = Subscription {
+        events,
+        queue,
+        ended: CancellationToken::new(),
+    };
+    (sender, subscription)
 }
 
 impl Subscription {
-    /// The next event, once there is one. `None`: all are read, and the host is gone. Nothing is lost if the future is dropped.
+    /// The same run, which ends the subscription when it returns or is dropped. Subscribe again for the next one.
+    pub fn during<R: Future>(&self, run: R) -> impl Future<Output = R::Output> + use<R> {
+        let ends = self.ended.clone().drop_guard();
+        async move {
+            let _ends = ends;
+            run.await
+        }
+    }
+
+    /// The next event, once there is one. `None`: all are read, and the run that was given to [`Self::during`] has ended, or the session is
+    /// gone. Nothing is lost if the future is dropped.
     ///
-    /// The last event of a run is [`SessionFinished`](crate::events::EventKind::SessionFinished). All of a run are there when it returns.
+    /// A run ends with its report. Not every one emits events: one that is refused may emit none.
     pub async fn next(&mut self) -> Option<Arc<Event>> {
-        let event = self.events.recv().await?;
+        let event = tokio::select! {
+            biased;
+            event = self.events.recv() => event,
+            () = self.ended.cancelled() => self.events.try_recv().ok(),
+        }?;
         self.queue.bytes.fetch_sub(event.kind.weight(), Ordering::Relaxed);
         Some(event)
     }
 
-    /// How many events were lost because more than 16 MiB of them waited to be read.
+    /// How many events were lost so far because 4 MiB of them waited to be read. The report has what they would have shown.
     pub fn lost(&self) -> u64 {
         self.queue.lost.load(Ordering::Relaxed)
     }
 }
 
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        if let Some(subscribers) = self.subscribers.upgrade() {
-            subscribers.remove(&self.session, &self.queue);
-        }
-    }
-}
-
-impl Subscribers {
-    pub(super) fn add(self: &Arc<Self>, session: &str) -> Subscription {
-        let (sender, events) = mpsc::unbounded_channel();
-        let (session, queue): (Arc<str>, _) = (session.into(), Arc::<Queue>::default());
-        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        all.entry(Arc::clone(&session)).or_default().push(Sender {
-            events: sender,
-            queue: Arc::clone(&queue),
-        });
-        Subscription {
-            events,
-            queue,
-            session,
-            subscribers: Arc::downgrade(self),
-        }
-    }
-
-    #[cfg(test)]
-    fn count(&self) -> usize {
-        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        all.values().map(Vec::len).sum()
-    }
-
-    fn remove(&self, session: &Arc<str>, queue: &Arc<Queue>) {
-        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(senders) = all.get_mut(session) {
-            senders.retain(|sender| !Arc::ptr_eq(&sender.queue, queue));
-            if senders.is_empty() {
-                all.remove(session);
-            }
-        }
-    }
-
-    /// Hands an event to its session's readers. Never waits.
-    pub(super) fn publish(&self, event: &Arc<Event>) {
-        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        for sender in all.get(&event.session_id).into_iter().flatten() {
-            sender.send(event);
-        }
-    }
-}
-
 impl Sender {
-    fn send(&self, event: &Arc<Event>) {
+    /// Never waits. Returns whether the reader is still there.
+    pub(super) fn send(&self, event: &Arc<Event>) -> bool {
+        if self.events.is_closed() {
+            return false;
+        }
         let weight = event.kind.weight();
         let Queue { bytes, lost } = &*self.queue;
         let waiting = bytes.load(Ordering::Relaxed);
-        // One event of any size is taken. Several threads can pass here at once, each with one event more.
+        // One event of any size is taken.
         if waiting > 0 && waiting.saturating_add(weight) > MAX_WAITING_BYTES {
             lost.fetch_add(1, Ordering::Relaxed);
-            return;
+            return true;
         }
         // Before the reader can subtract it.
         bytes.fetch_add(weight, Ordering::Relaxed);
-        // Fails only while the reader is being dropped.
-        let _ = self.events.send(Arc::clone(event));
+        self.events.send(Arc::clone(event)).is_ok()
     }
 }
 
@@ -136,32 +115,28 @@ mod tests {
         }
     }
 
-    fn emitter(bus: &EventBus, session: &str) -> Emitter {
-        Emitter::new(bus, session, "t", AlertSettings::default())
+    fn emitter() -> Emitter {
+        Emitter::new(&EventBus::new(), "s", "t", AlertSettings::default())
     }
 
     #[tokio::test]
-    async fn each_reader_gets_the_events_of_its_session() {
-        let bus = EventBus::new();
-        let (mut first, mut second) = (bus.subscribe("a"), bus.subscribe("a"));
-        let mut other = bus.subscribe("b");
-        emitter(&bus, "a").emit(text(1));
-        emitter(&bus, "b").emit(EventKind::TurnStarted {});
+    async fn each_reader_gets_every_event_of_its_emitter() {
+        let (emitter, same_id) = (emitter(), emitter());
+        let (mut first, mut second) = (emitter.subscribe(), emitter.subscribe());
+        same_id.emit(EventKind::TurnStarted {});
+        emitter.emit(text(1));
         for reader in [&mut first, &mut second] {
             let event = reader.next().await.unwrap();
             assert!(matches!(&event.kind, EventKind::TextDelta { .. }), "{event:?}");
-            assert_eq!(&*event.session_id, "a");
         }
-        assert_eq!(&*other.next().await.unwrap().session_id, "b");
-        drop(bus);
+        drop(emitter);
         assert!(first.next().await.is_none());
     }
 
     #[tokio::test]
     async fn a_reader_that_does_not_read_loses_events_and_goes_on_with_later_ones() {
-        let bus = EventBus::new();
-        let mut slow = bus.subscribe("a");
-        let emitter = emitter(&bus, "a");
+        let emitter = emitter();
+        let mut slow = emitter.subscribe();
         // One of any size, and then none until it is read.
         emitter.emit(text(2 * MAX_WAITING_BYTES));
         emitter.emit(text(1));
@@ -177,14 +152,21 @@ mod tests {
         assert!(matches!(slow.next().await.unwrap().kind, EventKind::TurnStarted {}));
     }
 
+    /// Whatever it emits, and however it ends.
     #[tokio::test]
-    async fn nothing_is_left_of_a_reader_that_is_gone() {
-        let bus = EventBus::new();
-        let kept = bus.subscribe("a");
-        (0..100).for_each(|_| drop(bus.subscribe("a")));
-        (0..100).for_each(|number| drop(bus.subscribe(&number.to_string())));
-        assert_eq!(bus.subscribers().count(), 1);
-        drop(kept);
-        assert_eq!(bus.subscribers().count(), 0);
+    async fn it_ends_with_the_run_and_not_before_all_is_read() {
+        let emitter = emitter();
+        let mut events = emitter.subscribe();
+        let run = events.during(async {
+            emitter.emit(text(1));
+            7
+        });
+        assert_eq!(run.await, 7);
+        assert!(events.next().await.is_some());
+        assert!(events.next().await.is_none());
+
+        let mut events = emitter.subscribe();
+        drop(events.during(std::future::pending::<()>()));
+        assert!(events.next().await.is_none());
     }
 }

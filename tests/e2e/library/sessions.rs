@@ -1,14 +1,18 @@
 //! Sessions that a program opens, hands over and gives up.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use cofferdam::agent::RunOptions;
-use cofferdam::events::Ending;
+use cofferdam::agent::{self, Approver, Question, RunOptions};
+use cofferdam::events::{Ending, EventKind};
+use cofferdam::money::NanoUsd;
 use cofferdam::session::{ApprovalDecision, ApprovalState, SessionError};
 use cofferdam::simulator::Answer;
-use cofferdam::store::{ApprovalFilter, Durability, Store, StoreError};
+use cofferdam::store::{ApprovalFilter, Durability, SessionFilter, Store, StoreError};
 use cofferdam_tests::tool_call;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::{AskAboutEcho, builder, model, outcomes};
 
@@ -115,4 +119,152 @@ async fn a_run_that_waits_can_be_given_up() {
         .await
         .unwrap();
     assert_eq!(waiting[0].state, ApprovalState::Expired);
+}
+
+/// Who reads of a question may look for it at once, and an answer is heard at once.
+#[tokio::test]
+async fn a_question_is_in_the_store_when_it_is_read_of_and_its_answer_is_heard_at_once() {
+    let model = model([tool_call("echo", json!({ "a": 1 })), Answer::text("Fine.").forever()]);
+    let host = builder(&model)
+        .tool_policy(Arc::new(AskAboutEcho))
+        .build()
+        .await
+        .unwrap();
+    let store = host.store().unwrap();
+    let mut session = host.session();
+    let mut events = session.subscribe();
+    let options = RunOptions {
+        approver: Some(Arc::new(Nobody)),
+        ..RunOptions::default()
+    };
+    let run = events.during(session.run("Go.", options));
+    let decide = async {
+        let mut took = None;
+        while let Some(event) = events.next().await {
+            match &event.kind {
+                EventKind::ApprovalRequested { approval, .. } => {
+                    let found = store.find_approval(approval).await.unwrap();
+                    assert_eq!((&*found.tenant, found.state), ("default", ApprovalState::Pending));
+                    let approves = ApprovalDecision {
+                        approves: true,
+                        ..ApprovalDecision::default()
+                    };
+                    took = Some(Instant::now());
+                    store.decide(approval, approves).await.unwrap();
+                }
+                EventKind::ApprovalDecided { .. } => took = took.map(|at| at + at.elapsed()),
+                _ => {}
+            }
+        }
+        took
+    };
+    let begun = Instant::now();
+    let (report, decided) = tokio::join!(run, decide);
+    assert_eq!(
+        (report.outcome, outcomes(&report, "echo")),
+        (Ending::Completed, json!({ "ok": 1 }))
+    );
+    // It would be a second if somebody had to look for it.
+    assert!(
+        decided.unwrap() - begun < Duration::from_millis(900),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+/// A service whose answers come over HTTP: nobody is at a terminal, and the run waits for the store.
+#[derive(Debug)]
+struct Nobody;
+
+impl Approver for Nobody {
+    fn ask<'a>(&'a self, _: &'a Question) -> Pin<Box<dyn Future<Output = agent::Answer> + Send + 'a>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+/// It emits nothing, and a reader of its events must not wait for more.
+#[tokio::test]
+async fn the_events_of_a_refused_prompt_end() {
+    let model = model([tool_call("echo", json!({ "a": 1 })), Answer::text("Fine.").forever()]);
+    let host = builder(&model)
+        .tool_policy(Arc::new(AskAboutEcho))
+        .build()
+        .await
+        .unwrap();
+    let mut session = host.session();
+    session.run("Go.", RunOptions::default()).await;
+    let mut events = session.subscribe();
+    let run = events.during(session.run("Something else.", RunOptions::default()));
+    let read = async {
+        let mut count = 0;
+        while events.next().await.is_some() {
+            count += 1;
+        }
+        count
+    };
+    let (report, count) = tokio::time::timeout(Duration::from_secs(30), async { tokio::join!(run, read) })
+        .await
+        .unwrap();
+    assert_eq!((report.error.unwrap().kind.as_str(), count), ("session_unfinished", 0));
+}
+
+/// Neither another tenant's nor those of another object of the same id.
+#[tokio::test]
+async fn a_reader_gets_no_events_of_another_session_with_its_id() {
+    let model = model([Answer::text("a secret").forever()]);
+    let host = builder(&model).build().await.unwrap();
+    let others = [("evil", "c-1"), ("acme", "c-1")];
+    let mut others = others.map(|(tenant, id)| host.session_named(tenant, id).unwrap().subscribe());
+    let mut session = host.session_named("acme", "c-1").unwrap();
+    session.run("Go.", RunOptions::default()).await;
+    for events in &mut others {
+        assert!(events.next().await.is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_report_has_the_cost_of_its_run_and_the_store_what_has_not_ended() {
+    let model = model([
+        Answer::text("Fine."),
+        Answer::text("Fine."),
+        tool_call("echo", json!({ "a": 1 })),
+    ]);
+    let host = builder(&model)
+        .tool_policy(Arc::new(AskAboutEcho))
+        .build()
+        .await
+        .unwrap();
+    let mut session = host.session();
+    let mut sum = NanoUsd::ZERO;
+    for _ in 0..2 {
+        let report = session.run("Go.", RunOptions::default()).await;
+        sum = sum.saturating_add(report.cost_usd);
+        assert!(report.cost_usd > NanoUsd::ZERO);
+        assert_eq!(report.metrics.estimated_cost_usd, sum);
+    }
+    let unfinished = async || {
+        let filter = SessionFilter {
+            only_unfinished: true,
+            ..SessionFilter::default()
+        };
+        let found = host.store().unwrap().sessions(filter).await.unwrap();
+        found.into_iter().map(|session| session.id).collect::<Vec<String>>()
+    };
+    assert!(unfinished().await.is_empty());
+    let mut waits = host.session();
+    waits.run("Go.", RunOptions::default()).await;
+    let mut left = host.session();
+    let mut run = Box::pin(left.run("Go.", RunOptions::default()));
+    while unfinished().await.len() < 2 {
+        assert!(futures_util::poll!(&mut run).is_pending());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    drop(run);
+    let mut expected = [waits.id(), left.id()].map(str::to_owned);
+    let mut found = unfinished().await;
+    expected.sort_unstable();
+    found.sort_unstable();
+    assert_eq!(found, expected);
+    let error = waits.run("Go.", RunOptions::default()).await;
+    assert_eq!(error.cost_usd, NanoUsd::ZERO);
 }

@@ -101,6 +101,9 @@ impl Run<'_> {
             // what follows.
             false => tokio::time::sleep(PAUSE).fuse(),
         });
+        for event in gated.iter_mut().filter_map(|gated| gated.event.take()) {
+            self.emitter.emit(event);
+        }
         fault::passes(Point::CallsAdmitted);
         // As one call ends the next begins, in whatever order. Lazy, so that no more than `parallel` calls run.
         let running = calls.into_iter().map(|(position, call)| {

@@ -77,9 +77,8 @@ pub fn sessions() -> ArgValueCompleter {
 fn kept_sessions() -> Vec<SessionInfo> {
     listed(async |store| {
         let filter = SessionFilter {
-            tenant: None,
-            id_prefix: None,
             count: MAX_SESSIONS,
+            ..SessionFilter::default()
         };
         store.sessions(filter).await
     })

@@ -133,8 +133,8 @@ fn looks_generated(id: &str, now: Timestamp) -> bool {
 pub async fn newest(cx: &Context, live: &LiveHost) -> Result<String, CliError> {
     let filter = SessionFilter {
         tenant: Some(live.host().config().agent.tenant.clone()),
-        id_prefix: None,
         count: MAX_SESSIONS,
+        ..SessionFilter::default()
     };
     let sessions = match live.host().store() {
         Some(store) => store.sessions(filter).await?,

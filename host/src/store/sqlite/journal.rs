@@ -218,11 +218,18 @@ pub(super) fn sessions(
 ) -> rusqlite::Result<Vec<SessionInfo>> {
     let mut statement = connection.prepare_cached(&format!(
         "SELECT id, tenant, title, opened_at, changed_at, facts, bytes, outcome, owner FROM sessions
-         WHERE (?1 IS NULL OR tenant = ?1) AND {}
+         WHERE (?1 IS NULL OR tenant = ?1) AND {} AND (NOT ?4 OR outcome IS NULL OR outcome = '{}')
          ORDER BY id = ?2 DESC, changed_at DESC, id DESC LIMIT ?3",
-        by_id(filter.id_prefix.as_deref(), "?2")
+        by_id(filter.id_prefix.as_deref(), "?2"),
+        Ending::AwaitingApproval.name(),
     ))?;
-    let rows = statement.query_map(params![filter.tenant, filter.id_prefix, filter.count], |row| {
+    let SessionFilter {
+        tenant,
+        id_prefix,
+        only_unfinished,
+        count,
+    } = filter;
+    let rows = statement.query_map(params![tenant, id_prefix, count, only_unfinished], |row| {
         info(owner, row)
     })?;
     rows.collect()
