@@ -817,6 +817,8 @@ async fn by_default_no_text_of_an_answer_comes_twice() {
             (outcome, requests),
             "{report:?}"
         );
+        // The observer has a thread of its own.
+        host.shutdown().await;
         let shown = shown.lock().unwrap().clone();
         assert_eq!(shown.matches("One").count(), requests, "{shown}");
     }
