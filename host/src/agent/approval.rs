@@ -95,7 +95,7 @@ pub(super) struct Gated {
     pub(super) call: AdmittedCall,
     pub(super) question: Question,
     pub(super) verdict: Verdict,
-    /// What says that it waits, once that is written: who reads it may look for it.
+    /// `ApprovalRequested`, emitted after the commit, so that its readers find the approval in the store.
     pub(super) event: Option<EventKind>,
 }
 

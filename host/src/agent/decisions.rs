@@ -55,17 +55,16 @@ impl Decisions {
         let Some(store) = &self.0 else {
             return std::future::pending().await;
         };
-        let mut decided = store.decided();
         loop {
-            tokio::select! {
-                () = decided => {}
-                () = tokio::time::sleep(LOOK_EVERY) => {}
-            }
-            // From before it looks.
-            decided = store.decided();
+            // From before it looks, which may be after the decision.
+            let decided = store.decided();
             let found = self.find(id).await;
             if found.is_ok_and(|found| found.is_some_and(|approval| approval.state != ApprovalState::Pending)) {
                 return;
+            }
+            tokio::select! {
+                () = decided => {}
+                () = tokio::time::sleep(LOOK_EVERY) => {}
             }
         }
     }

@@ -115,6 +115,24 @@ async fn what_could_not_be_written_is_written_later_in_its_order() {
     assert!(!store.find_session("s", None).await.unwrap().in_use);
 }
 
+/// Nothing is left to write, but others can't take the session over yet.
+#[tokio::test]
+async fn a_session_that_could_not_be_given_back_is_not_said_to_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    let store = Store::open_impatiently(&path, Durability::PowerLoss).unwrap();
+    let journal = Journal::new(&store, "s", "t");
+    journal.record(&prompted("one"));
+    journal.commit().await.unwrap();
+    let locked = lock(&path);
+    assert!(journal.close().await.is_err());
+    drop(locked);
+    // It is tried again.
+    while store.find_session("s", None).await.unwrap().in_use {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 /// Another program's lock on the database, while it exists.
 fn lock(path: &Path) -> rusqlite::Connection {
     let other = rusqlite::Connection::open(path).unwrap();

@@ -208,8 +208,8 @@ impl Outbox {
         };
         drop(pending);
         for waits in waiting {
-            // Where there was nothing to write, everything before is durable.
-            let _ = waits.send(if has_facts { result.clone() } else { Ok(()) });
+            // Where there was nothing to write, everything before is durable. The last commit also gives the session back.
+            let _ = waits.send(if has_facts || is_last { result.clone() } else { Ok(()) });
         }
         (again && is_last).then(|| self.ticket())
     }

@@ -26,7 +26,8 @@ pub struct RunReport {
     pub iterations: u32,
     /// Whether a fallback text replaced a tool's result.
     pub degraded: bool,
-    /// What this run cost.
+    /// What was spent since this call of `run` or `resume` began. Where a run goes on, its reports add up. What a dropped run cost is in the
+    /// ledger alone.
     pub cost_usd: NanoUsd,
     pub metrics: SessionMetrics,
     pub breakers: Vec<BreakerStats>,

@@ -324,11 +324,13 @@ impl Session {
         unwritten(self.journal.commit().await)
     }
 
-    /// Ends a run that has not ended, without going on with it. Calls of it that wait for approval, or were approved, aren't made.
+    /// Ends a run that has not ended, without going on with it. Calls of it that wait for approval, or were approved, aren't made. It is durable some time
+    /// soon, or once [`Self::save`] returns.
     pub fn give_up(&mut self) {
         if self.unfinished().is_some() {
             self.reopened();
             self.end_run(Ending::Cancelled, None);
+            self.journal.flush();
         }
     }
 

@@ -73,9 +73,15 @@ impl Known {
 impl ModelGuards {
     /// The guards of a model. `home` is the address of the configured model: the breakers of models elsewhere have their host in the
     /// name.
-    fn of(&self, settings: &ModelSettings, id: &str, home: &Url, of_breaker: &BreakerSettings) -> Guards {
+    fn of(
+        &self,
+        identity: Identity,
+        settings: &ModelSettings,
+        id: &str,
+        home: &Url,
+        of_breaker: &BreakerSettings,
+    ) -> Guards {
         let mut known = self.lock();
-        let identity = identity(settings);
         if let Some(known) = known.iter().find(|known| known.identity == identity) {
             return known.guards(false);
         }
@@ -138,17 +144,32 @@ impl Shared<'_> {
         let Config {
             model, fallback_models, ..
         } = self.config;
+        let is_own = first.is_some();
         let first = match first {
             Some(first) => first,
             None => model::provider_for(model, self.tls)?,
         };
         let mut new_breakers = Vec::new();
-        let first = self.stack(model, first, false, &mut new_breakers);
+        // The program's own is another one than the configured model, which can stand in for it.
+        let of_first = match is_own {
+            true => (
+                model.provider,
+                model.base_url.clone(),
+                format!("{} of this program", first.model()),
+                None,
+            ),
+            false => identity(model),
+        };
+        let first = self.stack(model, of_first.clone(), first, false, &mut new_breakers);
         let mut fallbacks = Vec::new();
         for (settings, earlier) in fallback_models.iter().zip(0..) {
-            let mut earlier = fallback_models[..earlier].iter().chain([model]);
+            let of_fallback = identity(settings);
+            let mut earlier = fallback_models[..earlier]
+                .iter()
+                .map(identity)
+                .chain([of_first.clone()]);
             // As by a model that the command line names: it would fail in the same way again.
-            if earlier.any(|earlier| identity(earlier) == identity(settings)) {
+            if earlier.any(|earlier| earlier == of_fallback) {
                 continue;
             }
             let provider = model::provider_for(settings, self.tls).map_err(|source| HostError::Fallback {
@@ -156,7 +177,7 @@ impl Shared<'_> {
                 source,
             })?;
             fallbacks.push(Fallback {
-                stack: self.stack(settings, provider, true, &mut new_breakers),
+                stack: self.stack(settings, of_fallback, provider, true, &mut new_breakers),
                 max_tokens: settings.max_tokens,
                 temperature: settings.temperature,
             });
@@ -177,6 +198,7 @@ impl Shared<'_> {
     fn stack(
         &self,
         settings: &ModelSettings,
+        identity: Identity,
         provider: Arc<dyn Provider>,
         is_fallback: bool,
         new_breakers: &mut Vec<String>,
@@ -201,7 +223,7 @@ impl Shared<'_> {
             );
         }
         let home = &self.config.model.base_url;
-        let guards = self.guards.of(settings, provider.model(), home, breaker);
+        let guards = self.guards.of(identity, settings, provider.model(), home, breaker);
         if guards.are_new {
             new_breakers.push(guards.breaker.name().to_owned());
         }
@@ -241,7 +263,10 @@ mod tests {
             ("http://127.0.0.1:11434/v1", "K", "model:a@127.0.0.1:11434"),
             ("https://home.example/v1", "L", "model:a#2"),
         ] {
-            let guards = || known.of(&settings(url, key), "a", &home, &BreakerSettings::default());
+            let guards = || {
+                let settings = settings(url, key);
+                known.of(identity(&settings), &settings, "a", &home, &BreakerSettings::default())
+            };
             let first = guards();
             assert_eq!((first.breaker.name(), first.are_new), (name, true));
             let again = guards();

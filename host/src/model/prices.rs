@@ -209,6 +209,10 @@ impl Tier {
 }
 
 impl Price {
+    pub(crate) fn is_free(&self) -> bool {
+        self.worst_case(1, 1, None) == NanoUsd::ZERO
+    }
+
     /// The cost of this usage. Saturates, so an absurd usage is unaffordable rather than free.
     pub fn cost(&self, usage: &Usage) -> NanoUsd {
         let prompt_tokens = usage.prompt_tokens();

@@ -102,7 +102,8 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Makes one attempt. Reports the head of the answer, usage, output and the request id to `progress` as they arrive, because
-    /// it outlives an attempt that is cut short. What is charged is what [`Progress::final_usage`] got; without it, the reservation.
+    /// it outlives an attempt that is cut short. What is charged is what [`Progress::final_usage`] got, or else the usage of the
+    /// response; without any, the reservation.
     fn attempt<'a>(
         &'a self,
         request: &'a PreparedRequest<'a>,

@@ -91,7 +91,7 @@ impl Sender {
         let weight = event.kind.weight();
         let Queue { bytes, lost } = &*self.queue;
         let waiting = bytes.load(Ordering::Relaxed);
-        // One event of any size is taken.
+        // An empty queue takes an event of any size.
         if waiting > 0 && waiting.saturating_add(weight) > MAX_WAITING_BYTES {
             lost.fetch_add(1, Ordering::Relaxed);
             return true;

@@ -142,7 +142,7 @@ fn violation(error: &ValidationError<'_>) -> String {
             false => violation(meant),
         };
     }
-    of_tagged(context).unwrap_or_else(|| at(error, &error.to_string()))
+    of_tagged(error, context).unwrap_or_else(|| at(error, &error.to_string()))
 }
 
 fn at(error: &ValidationError<'_>, text: &str) -> String {
@@ -154,32 +154,36 @@ fn at(error: &ValidationError<'_>, text: &str) -> String {
     }
 }
 
-/// What is wrong with a value that has one of several forms, each with a constant of its own: with the form that it has, or with what
-/// should say which that is.
-fn of_tagged(branches: &[Vec<ValidationError<'static>>]) -> Option<String> {
-    let tags: Vec<_> = branches.iter().map(|errors| tag(errors)).collect();
-    match tags.iter().filter(|tag| tag.is_none()).count() {
-        // The one whose constant is there is meant.
-        1 if branches.len() > 1 => {
-            let meant = branches.iter().zip(&tags).find(|(_, tag)| tag.is_none());
-            meant.and_then(|(errors, _)| errors.first()).map(violation)
-        }
-        0 => {
-            let error = branches
-                .first()?
-                .iter()
-                .find(|error| matches!(error.kind(), ErrorKind::Constant { .. }))?;
-            let mut known = tags.iter().flatten();
-            let values: Vec<&str> = known.clone().map(|(_, value)| value.as_str()).collect();
+/// What is wrong with a value that has one of several forms, each with a constant of its own: something in the form that it has, or the
+/// constant itself.
+fn of_tagged(whole: &ValidationError<'_>, branches: &[Vec<ValidationError<'static>>]) -> Option<String> {
+    let place = whole.instance_path().as_str();
+    // A form of another type isn't the one that was meant.
+    let is_other_type = |errors: &&Vec<ValidationError<'static>>| matches!(&errors[..], [one] if matches!(one.kind(), ErrorKind::Type { .. }) && one.instance_path().as_str() == place);
+    let forms: Vec<_> = branches.iter().filter(|errors| !is_other_type(errors)).collect();
+    let tags: Vec<_> = forms.iter().map(|errors| tag(errors)).collect();
+    let mut known = tags.iter().flatten();
+    let first = known.clone().next();
+    let are_alike = first.is_some_and(|(error, _)| {
+        error.instance_path().as_str() != place
+            && known.all(|(other, _)| other.instance_path() == error.instance_path())
+    });
+    let mut untagged = forms.iter().zip(&tags).filter(|(_, tag)| tag.is_none());
+    match (first, untagged.next(), untagged.next()) {
+        (Some((error, _)), None, _) if are_alike => {
+            let values: Vec<&str> = tags.iter().flatten().map(|(_, value)| value.as_str()).collect();
             let text = format!("{} is none of {}", error.instance(), values.join(", "));
-            known
-                .all(|(path, _)| *path == error.instance_path().as_str())
-                .then(|| at(error, &text))
+            Some(at(error, &text))
         }
-        // Nothing says which: something is wrong with it in every form.
+        // The one whose constant is there is meant.
+        (Some(_), Some((errors, _)), None) if are_alike => errors.first().map(violation),
+        // Nothing says which. Something may be wrong with it in every form.
         _ => {
-            let texts = branches.iter().map(|errors| errors.iter().map(violation).collect());
-            let common = texts
+            let listed =
+                |errors: &Vec<ValidationError<'static>>| errors.iter().take(MAX_VIOLATIONS).map(violation).collect();
+            let common = branches
+                .iter()
+                .map(listed)
                 .reduce(|common: Vec<String>, texts| common.into_iter().filter(|text| texts.contains(text)).collect());
             common?.into_iter().next()
         }
@@ -187,9 +191,9 @@ fn of_tagged(branches: &[Vec<ValidationError<'static>>]) -> Option<String> {
 }
 
 /// Where a constant should be that isn't there, and which.
-fn tag<'a>(errors: &'a [ValidationError<'static>]) -> Option<(&'a str, String)> {
+fn tag<'a>(errors: &'a [ValidationError<'static>]) -> Option<(&'a ValidationError<'static>, String)> {
     errors.iter().find_map(|error| match error.kind() {
-        ErrorKind::Constant { expected_value } => Some((error.instance_path().as_str(), expected_value.to_string())),
+        ErrorKind::Constant { expected_value } => Some((error, expected_value.to_string())),
         _ => None,
     })
 }
@@ -300,6 +304,29 @@ mod tests {
         let figure = json!({ "oneOf": [form("circle", json!({ "type": "number" })), form("square", inner)] });
         let schema = json!({ "type": "object", "properties": { "figure": figure } });
         let schema = InputSchema::parse(&schema.to_string()).unwrap();
+        let nothing = json!({ "type": "null" });
+        let others = json!({
+            "flat": { "anyOf": [form("a", json!({})), form("b", json!({})), nothing] },
+            "auto": { "anyOf": [{ "const": "auto" }, { "type": "object" }] },
+            "word": { "anyOf": [{ "type": "string" }, form("a", json!({})), form("b", json!({}))] },
+        });
+        let others = InputSchema::parse(&json!({ "type": "object", "properties": others }).to_string()).unwrap();
+        for (input, violation) in [
+            (
+                json!({ "flat": { "tag": "c", "value": 1 } }),
+                r#"/flat/tag: "c" is none of "a", "b""#,
+            ),
+            (
+                json!({ "auto": "atuo" }),
+                r#"/auto: "atuo" is not valid under any of the schemas listed in the 'anyOf' keyword"#,
+            ),
+            (
+                json!({ "word": { "tag": "c", "value": 1 } }),
+                r#"/word/tag: "c" is none of "a", "b""#,
+            ),
+        ] {
+            assert_eq!(others.violations(&input), [violation]);
+        }
         for (figure, violation) in [
             (
                 json!({ "tag": "cirle", "value": 1 }),

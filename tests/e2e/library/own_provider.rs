@@ -6,8 +6,7 @@ use cofferdam::agent::RunOptions;
 use cofferdam::assembly::HostError;
 use cofferdam::events::{Ending, Usage};
 use cofferdam::model::{
-    BoxFuture, Effort, ModelError, ModelRequest, ModelResponse, ModelSettings, PreparedRequest, Prices, Progress,
-    Provider, StopReason,
+    BoxFuture, Effort, ModelError, ModelRequest, ModelResponse, PreparedRequest, Prices, Progress, Provider, StopReason,
 };
 use cofferdam::simulator::Answer;
 use cofferdam::transcript::Block;
@@ -129,12 +128,9 @@ async fn its_panic_fails_the_attempt_and_a_fallback_answers() {
     let vendor = model([Answer::text("the fallback").forever()]);
     for place in ["prepare", "attempt", "answer"] {
         for with_fallback in [false, true] {
+            // The configured model itself can stand in for it.
             let host = builder_with(&vendor, |config| {
-                let fallback = ModelSettings {
-                    model: "claude-haiku-5-5".to_owned(),
-                    ..config.model.clone()
-                };
-                config.fallback_models = with_fallback.then_some(fallback).into_iter().collect();
+                config.fallback_models = with_fallback.then(|| config.model.clone()).into_iter().collect();
             });
             let host = host.provider(Arc::new(Broken(place))).build().await.unwrap();
             let options = RunOptions {
@@ -152,6 +148,10 @@ async fn its_panic_fails_the_attempt_and_a_fallback_answers() {
             }
             let rows = host.ledger().export(None).await.unwrap();
             assert!(rows.iter().all(|row| row.closed_at.is_some()), "{place}: {rows:?}");
+            // What had begun is charged in full, because nobody knows what it cost.
+            let in_full = rows.iter().filter(|row| row.spent_usd == Some(row.reserved_usd));
+            let expected = usize::from(place != "prepare");
+            assert_eq!(in_full.count(), expected, "{place}: {rows:?}");
         }
     }
 }

@@ -1,7 +1,10 @@
 //! The size of a request before the API has seen it.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::OnceLock;
 use std::time::Duration;
+
+use futures_util::FutureExt;
 
 use super::super::{
     DeferredTools, ModelRequest, PreparedRequest, Price, PromptTokens, Provider, ToolDefinition, estimate,
@@ -104,8 +107,13 @@ impl<'a> EstimatedRequest<'a> {
         if self.counted_tokens.get().is_some() {
             return false;
         }
-        let counted = tokio::time::timeout(COUNT_TIMEOUT, provider.count_tokens(&self.request)).await;
-        let counted = counted.ok().flatten();
+        // A provider of the program may panic.
+        let counting = AssertUnwindSafe(async { provider.count_tokens(&self.request).await });
+        let counted = tokio::time::timeout(COUNT_TIMEOUT, counting.catch_unwind()).await;
+        let counted = counted
+            .ok()
+            .and_then(|counted| counted.map_err(std::mem::forget).ok())
+            .flatten();
         let counted = counted.map(|counted| estimate::with_count_margin(counted, self.request.deferred));
         let less = counted.filter(|counted| *counted < self.prompt.most);
         self.counted_tokens.set(less).is_ok() && less.is_some()

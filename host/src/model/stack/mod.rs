@@ -112,7 +112,11 @@ impl ModelStack {
             return Err(failure);
         };
         let answered = self.answer_prepared(other, cx, alternative).await?;
-        self.provider.accepts_otherwise(&failure.error);
+        // The answer is there, whatever becomes of this.
+        let _ = self.contained(|provider| {
+            provider.accepts_otherwise(&failure.error);
+            Ok(())
+        });
         Ok(answered)
     }
 

@@ -12,7 +12,6 @@ use super::charge::{Charge, cache_savings, charge, in_parts};
 use super::estimated::EstimatedRequest;
 use crate::events::{EventKind, Usage};
 use crate::ledger::{AskAgain, Attempt, BudgetAlert, BudgetExceeded, LedgerError, Reservation, ReserveRequest, Scope};
-use crate::money::NanoUsd;
 use crate::telemetry::Emitter;
 
 impl ModelStack {
@@ -247,7 +246,7 @@ impl Account<'_> {
                 let booked = attempt.settle_unknown(measured);
                 let amount = measured.max(reserved);
                 // What is free costs nothing, however much of it there was.
-                let is_known = amount == NanoUsd::ZERO;
+                let is_known = self.price.is_free() && parts.is_empty();
                 let event = settled(amount, !is_known, !is_known && measured <= reserved, None);
                 (Box::pin(async { Ok(booked.await?.alerts) }), event)
             }
