@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 /// Untrusted names are truncated to this many characters.
 pub(crate) const NAME_CHARS: usize = 80;
 /// Untrusted sentences, such as a component's error message, are truncated to this many characters.
-const SENTENCE_CHARS: usize = 500;
+pub(crate) const SENTENCE_CHARS: usize = 500;
 
 /// Untrusted text. Serialised unchanged, because a format such as JSON has its own escapes.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,11 +35,6 @@ impl Untrusted {
     /// A name, escaped for a message.
     pub fn display(&self) -> impl fmt::Display + use<> {
         display_untrusted(&self.0, NAME_CHARS)
-    }
-
-    /// The name of a tool, which may be a function's path and so longer than a name, escaped for a message.
-    pub fn display_key(&self) -> impl fmt::Display + use<> {
-        self.display_sentence()
     }
 
     /// A sentence, escaped for a message. Longer than a name can be.
@@ -81,14 +76,14 @@ pub(crate) fn display_untrusted(text: &str, chars: usize) -> String {
     escaped.chars().take(chars).collect()
 }
 
-/// The first 20 untrusted names as a comma-separated list, followed by `…` if there are more.
-pub(crate) fn display_untrusted_list<'a>(names: impl IntoIterator<Item = &'a Untrusted>) -> String {
+/// The first 20 untrusted names as a comma-separated list, each of so many characters at most, followed by `…` if there are more.
+pub(crate) fn display_untrusted_list<'a>(names: impl IntoIterator<Item = &'a Untrusted>, chars: usize) -> String {
     const MAX_NAMES: usize = 20;
     let mut names = names.into_iter();
     let mut list: Vec<String> = names
         .by_ref()
         .take(MAX_NAMES)
-        .map(|name| name.display().to_string())
+        .map(|name| display_untrusted(name.raw(), chars))
         .collect();
     if names.next().is_some() {
         list.push("…".to_owned());
@@ -225,8 +220,8 @@ mod tests {
     #[test]
     fn long_lists_end_in_dots() {
         let names = vec![Untrusted::from("a\nb"); 21];
-        assert_eq!(display_untrusted_list(&names[..2]), r"a\nb, a\nb");
-        assert!(display_untrusted_list(&names).ends_with(", …"));
+        assert_eq!(display_untrusted_list(&names[..2], NAME_CHARS), r"a\nb, a\nb");
+        assert!(display_untrusted_list(&names, NAME_CHARS).ends_with(", …"));
     }
 
     #[test]

@@ -617,6 +617,18 @@ impl ToolPolicy for AskAboutEcho {
     }
 }
 
+/// A host with this policy.
+fn asking(model: &Simulator) -> HostBuilder {
+    builder(model).tool_policy(Arc::new(AskAboutEcho))
+}
+
+fn approves() -> ApprovalDecision {
+    ApprovalDecision {
+        approves: true,
+        ..ApprovalDecision::default()
+    }
+}
+
 /// A person who takes their time, and approves.
 #[derive(Debug)]
 struct SlowPerson(Duration);
@@ -641,12 +653,8 @@ struct LatePerson {
 impl Approver for LatePerson {
     fn ask<'a>(&'a self, question: &'a Question) -> Pin<Box<dyn Future<Output = agent::Answer> + Send + 'a>> {
         Box::pin(async {
-            let approves = ApprovalDecision {
-                approves: true,
-                ..ApprovalDecision::default()
-            };
             let store = self.elsewhere.get().unwrap();
-            store.decide(&question.approval.id, approves).await.unwrap();
+            store.decide(&question.approval.id, approves()).await.unwrap();
             agent::Answer::Deny(Some("too many".to_owned()))
         })
     }
@@ -659,8 +667,7 @@ impl Approver for LatePerson {
 #[tokio::test]
 async fn a_person_hears_that_somebody_else_was_faster() {
     let model = model([tool_call("echo", json!({ "a": 1 })), Answer::text("Fine.")]);
-    let host = builder(&model).tool_policy(Arc::new(AskAboutEcho));
-    let host = host.build().await.unwrap();
+    let host = asking(&model).build().await.unwrap();
     let (elsewhere, notices) = (Arc::new(OnceLock::new()), Arc::<Mutex<_>>::default());
     elsewhere.set(host.store().unwrap().clone()).unwrap();
     let options = RunOptions {
@@ -709,11 +716,7 @@ impl Approver for BrokenApprover {
 #[tokio::test]
 async fn a_call_waits_if_the_one_who_asks_panics() {
     let model = model([tool_call("echo", json!({ "a": 1 })), Answer::text("Fine.")]);
-    let host = builder(&model)
-        .tool_policy(Arc::new(AskAboutEcho))
-        .build()
-        .await
-        .unwrap();
+    let host = asking(&model).build().await.unwrap();
     let options = RunOptions {
         approver: Some(Arc::new(BrokenApprover)),
         ..RunOptions::default()
@@ -728,22 +731,14 @@ async fn a_call_waits_if_the_one_who_asks_panics() {
 #[tokio::test]
 async fn a_policy_can_have_a_run_wait() {
     let model = model([tool_call("echo", json!({ "a": 1 })), Answer::text("Fine.")]);
-    let host = builder(&model)
-        .tool_policy(Arc::new(AskAboutEcho))
-        .build()
-        .await
-        .unwrap();
+    let host = asking(&model).build().await.unwrap();
     let mut session = host.session();
     let report = session.run("Go.", RunOptions::default()).await;
     assert_eq!(report.outcome, Ending::AwaitingApproval);
     let store = host.store().unwrap();
     let waiting = store.approvals(ApprovalFilter::default()).await.unwrap();
     assert_eq!(waiting[0].tool, "echo");
-    let approves = ApprovalDecision {
-        approves: true,
-        ..ApprovalDecision::default()
-    };
-    store.decide(&waiting[0].id, approves).await.unwrap();
+    store.decide(&waiting[0].id, approves()).await.unwrap();
     let report = session.resume(RunOptions::default()).await.unwrap();
     assert_eq!((report.outcome, report.answer.as_str()), (Ending::Completed, "Fine."));
 }

@@ -115,8 +115,8 @@ impl Agent {
     /// has `session_exists`, or `session_in_use` while somebody drives it. To open a session or go on with it, [`Self::reopen`] it, and open
     /// it where that says [`Unknown`](crate::session::SessionError::Unknown).
     ///
-    /// An id is one session's, whatever its tenant. If tenants choose ids, begin them with the tenant's name and a colon, which no name of a tenant has:
-    /// otherwise one could take another one's ids, and find out which there are.
+    /// An id is one session's, whatever its tenant. If tenants choose ids, begin them with the tenant's name and a colon, which no name of a
+    /// tenant has: otherwise one could take another one's ids, and find out which there are.
     pub fn session_named(&self, tenant: &str, id: &str) -> Result<Session, SessionNameError> {
         tenant::check_tenant(tenant)?;
         tenant::check_session_id(id)?;

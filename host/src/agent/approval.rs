@@ -2,10 +2,8 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use futures_util::FutureExt;
 use futures_util::stream::{self, Stream};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -340,7 +338,7 @@ async fn answer(question: &Question, approver: &dyn Approver, decisions: &Decisi
         decisions.made(&question.approval.id),
     );
     tokio::select! {
-        answer = contained(|| approver.ask(question)) => match answer {
+        answer = contained(approver, question) => match answer {
             // A session that isn't kept can't go on later.
             Answer::Later if !decisions.are_kept() => Some(Some(Answer::Deny(None))),
             Answer::Later => None,
@@ -351,15 +349,10 @@ async fn answer(question: &Question, approver: &dyn Approver, decisions: &Decisi
 }
 
 /// Who panics has not decided.
-async fn contained<'a>(ask: impl FnOnce() -> BoxFuture<'a, Answer>) -> Answer {
-    let asking = AssertUnwindSafe(async move { ask().await });
-    asking.catch_unwind().await.unwrap_or_else(|panic| {
-        tracing::error!(
-            panic = panics::message(&*panic),
-            "the approver panicked, so the call waits"
-        );
-        // Dropping it could panic again.
-        std::mem::forget(panic);
+async fn contained(approver: &dyn Approver, question: &Question) -> Answer {
+    let asked = panics::catch_async(|| approver.ask(question)).await;
+    asked.unwrap_or_else(|panic| {
+        tracing::error!(panic, "the approver panicked, so the call waits");
         Answer::Later
     })
 }

@@ -256,11 +256,7 @@ impl Session {
     ) -> RunReport {
         if self.waits_for_approval() {
             let error = SessionError::Unfinished { id: self.id.clone() };
-            return RunReport {
-                outcome: Ending::AwaitingApproval,
-                error: Some(info_of(&error.into())),
-                ..self.base_report(self.budget().await)
-            };
+            return self.waits(info_of(&error.into())).await;
         }
         self.reopened();
         // An earlier run may have been dropped.
@@ -302,11 +298,7 @@ impl Session {
     pub async fn resume(&mut self, options: RunOptions) -> Option<RunReport> {
         let prompt = self.unfinished()?.to_owned();
         if let Some(error) = self.missing_tool().await {
-            return Some(RunReport {
-                outcome: Ending::AwaitingApproval,
-                error: Some(error),
-                ..self.base_report(self.budget().await)
-            });
+            return Some(self.waits(error).await);
         }
         // What was tried when an earlier run was dropped.
         self.state.conversation.restore();
@@ -360,7 +352,7 @@ impl Session {
         is_resumed: bool,
     ) -> RunReport {
         let started = Instant::now();
-        let cost_before = self.emitter.metrics().estimated_cost_usd;
+        let cost_before = self.emitter.spent();
         // That of an earlier run.
         drop(self.journal.take_partial_text());
         let agent = self.agent.clone();
@@ -502,6 +494,15 @@ impl Session {
     }
 
     /// The report's session-wide fields, with placeholders for the run's own.
+    /// The report of a run that goes on waiting, because of this.
+    async fn waits(&self, error: ErrorInfo) -> RunReport {
+        RunReport {
+            outcome: Ending::AwaitingApproval,
+            error: Some(error),
+            ..self.base_report(self.budget().await)
+        }
+    }
+
     fn base_report(&self, budget: Vec<BudgetStatus>) -> RunReport {
         let parts = self.agent.parts();
         let breakers = self.agent.breakers(&self.tenant);

@@ -208,8 +208,8 @@ impl Host {
     }
 
     /// Holds a breaker open, without probes, until it is closed or reset. Use it while a dependency is out of service. A tool's
-    /// breaker is held open for all tenants. Hosts that run already don't hear of it: [`Store::order_breaker`] tells all. Observers get the event, as for every other change. Returns false if no breaker has
-    /// this name.
+    /// breaker is held open for all tenants. Hosts that run already don't hear of it: [`Store::order_breaker`] tells all. Observers get
+    /// the event, as for every other change. Returns false if no breaker has this name.
     pub fn force_open(&self, breaker: &str) -> bool {
         self.agent.override_breaker(breaker, Override::Open)
     }

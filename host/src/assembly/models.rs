@@ -73,19 +73,12 @@ impl Known {
 impl ModelGuards {
     /// The guards of a model. `home` is the address of the configured model: the breakers of models elsewhere have their host in the
     /// name.
-    fn of(
-        &self,
-        identity: Identity,
-        settings: &ModelSettings,
-        id: &str,
-        home: &Url,
-        of_breaker: &BreakerSettings,
-    ) -> Guards {
+    fn of(&self, identity: Identity, id: &str, home: &Url, of_breaker: &BreakerSettings) -> Guards {
         let mut known = self.lock();
         if let Some(known) = known.iter().find(|known| known.identity == identity) {
             return known.guards(false);
         }
-        let url = &settings.base_url;
+        let (_, url, ..) = &identity;
         let host = url.host_str().unwrap_or_default();
         let name = match (url.origin() == home.origin(), url.port()) {
             (true, _) => format!("model:{id}"),
@@ -100,8 +93,8 @@ impl ModelGuards {
             .find(is_free)
             .unwrap_or(name);
         let new = Known {
-            identity,
             address: format!("{}{}", url.origin().ascii_serialization(), url.path()),
+            identity,
             breaker: Arc::new(Breaker::new(name, of_breaker.clone())),
             rate_limits: Arc::default(),
         };
@@ -144,34 +137,25 @@ impl Shared<'_> {
         let Config {
             model, fallback_models, ..
         } = self.config;
-        let is_own = first.is_some();
-        let first = match first {
-            Some(first) => first,
-            None => model::provider_for(model, self.tls)?,
+        let (first, of_first) = match first {
+            // Another one than the configured model, which can stand in for it.
+            Some(own) => {
+                let name = format!("{} of this program", own.model());
+                (own, (model.provider, model.base_url.clone(), name, None))
+            }
+            None => (model::provider_for(model, self.tls)?, identity(model)),
         };
         let mut new_breakers = Vec::new();
-        // The program's own is another one than the configured model, which can stand in for it.
-        let of_first = match is_own {
-            true => (
-                model.provider,
-                model.base_url.clone(),
-                format!("{} of this program", first.model()),
-                None,
-            ),
-            false => identity(model),
-        };
-        let first = self.stack(model, of_first.clone(), first, false, &mut new_breakers);
+        let mut earlier = vec![of_first.clone()];
+        let first = self.stack(model, of_first, first, false, &mut new_breakers);
         let mut fallbacks = Vec::new();
-        for (settings, earlier) in fallback_models.iter().zip(0..) {
+        for settings in fallback_models {
             let of_fallback = identity(settings);
-            let mut earlier = fallback_models[..earlier]
-                .iter()
-                .map(identity)
-                .chain([of_first.clone()]);
             // As by a model that the command line names: it would fail in the same way again.
-            if earlier.any(|earlier| earlier == of_fallback) {
+            if earlier.contains(&of_fallback) {
                 continue;
             }
+            earlier.push(of_fallback.clone());
             let provider = model::provider_for(settings, self.tls).map_err(|source| HostError::Fallback {
                 model: settings.model.clone(),
                 source,
@@ -223,7 +207,7 @@ impl Shared<'_> {
             );
         }
         let home = &self.config.model.base_url;
-        let guards = self.guards.of(identity, settings, provider.model(), home, breaker);
+        let guards = self.guards.of(identity, provider.model(), home, breaker);
         if guards.are_new {
             new_breakers.push(guards.breaker.name().to_owned());
         }
@@ -263,10 +247,7 @@ mod tests {
             ("http://127.0.0.1:11434/v1", "K", "model:a@127.0.0.1:11434"),
             ("https://home.example/v1", "L", "model:a#2"),
         ] {
-            let guards = || {
-                let settings = settings(url, key);
-                known.of(identity(&settings), &settings, "a", &home, &BreakerSettings::default())
-            };
+            let guards = || known.of(identity(&settings(url, key)), "a", &home, &BreakerSettings::default());
             let first = guards();
             assert_eq!((first.breaker.name(), first.are_new), (name, true));
             let again = guards();

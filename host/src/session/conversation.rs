@@ -186,14 +186,14 @@ impl Conversation {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #![allow(clippy::panic, clippy::unwrap_used)]
     use serde_json::json;
 
     use super::*;
     use crate::transcript::{Opaque, ToolUse};
 
-    fn exchange(conversation: &mut Conversation, id: &str, result: &str) {
+    pub(in crate::session) fn exchange(conversation: &mut Conversation, id: &str, result: &str) {
         conversation.push_answer(vec![tool_use(id)]);
         conversation.push_results(vec![ToolResult {
             tool_use_id: id.to_owned(),
@@ -202,7 +202,7 @@ mod tests {
         }]);
     }
 
-    fn tool_use(id: &str) -> Block {
+    pub(in crate::session) fn tool_use(id: &str) -> Block {
         Block::ToolUse(ToolUse {
             id: id.to_owned(),
             name: "n".to_owned(),

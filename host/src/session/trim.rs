@@ -231,29 +231,11 @@ fn text_of(content: &Content) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::panic, clippy::unwrap_used)]
-    use serde_json::json;
 
     use super::super::conversation::Conversation;
+    use super::super::conversation::tests::{exchange, tool_use};
     use super::*;
     use crate::transcript::ToolResult;
-
-    fn exchange(conversation: &mut Conversation, id: &str, result: &str) {
-        conversation.push_answer(vec![tool_use(id)]);
-        conversation.push_results(vec![ToolResult {
-            tool_use_id: id.to_owned(),
-            content: vec![Content::text(result)],
-            is_error: false,
-        }]);
-    }
-
-    fn tool_use(id: &str) -> Block {
-        Block::ToolUse(ToolUse {
-            id: id.to_owned(),
-            name: "n".to_owned(),
-            input: json!({}).into(),
-            extra: None,
-        })
-    }
 
     fn result_text(message: &Message) -> &str {
         match &message.content[0] {

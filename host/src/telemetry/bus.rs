@@ -8,7 +8,6 @@
 //! few, and an idle thread costs almost nothing.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -210,22 +209,15 @@ fn serve(name: &str, queue: &Queue<Arc<Event>>, mut observer: impl Observer) {
             reported_loss = true;
             tracing::warn!(observer = name, "the observer is too slow and loses events");
         }
-        match catch_unwind(AssertUnwindSafe(|| observer.on_event(&event))) {
+        match panics::catch(|| observer.on_event(&event)) {
             Ok(()) => ServeNext::Yes,
             Err(panic) => {
-                let message = panics::message(panic.as_ref());
-                tracing::error!(
-                    observer = name,
-                    panic = message,
-                    "the observer panicked and was removed"
-                );
-                // Dropping the panic payload could panic again, and nothing on this thread would catch that.
-                std::mem::forget(panic);
+                tracing::error!(observer = name, panic, "the observer panicked and was removed");
                 ServeNext::No
             }
         }
     });
-    if catch_unwind(AssertUnwindSafe(|| drop(observer))).is_err() {
+    if panics::catch(|| drop(observer)).is_err() {
         tracing::error!(observer = name, "the observer panicked while it was dropped");
     }
 }

@@ -9,6 +9,7 @@ use super::log_line;
 use super::metrics::SessionMetrics;
 use super::subscription::{Sender, Subscription, subscription};
 use crate::events::{Event, EventKind};
+use crate::money::NanoUsd;
 
 /// Emits the events of one session. Cheap to clone, and shared by the session's tasks.
 ///
@@ -120,6 +121,11 @@ impl Emitter {
         self.record().metrics.clone()
     }
 
+    /// What the session has cost so far. Copies nothing else.
+    pub(crate) fn spent(&self) -> NanoUsd {
+        self.record().metrics.estimated_cost_usd
+    }
+
     fn stamp(&self, turn: u32, kind: EventKind) -> Arc<Event> {
         Arc::new(Event {
             at: jiff::Timestamp::now(),
@@ -144,7 +150,6 @@ mod tests {
     use super::super::bus::OBSERVER_BOUNDS;
     use super::super::queue::Queue;
     use super::*;
-    use crate::money::NanoUsd;
 
     fn settled(nanos: u64) -> EventKind {
         EventKind::BudgetSettled {

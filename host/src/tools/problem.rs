@@ -24,7 +24,7 @@ pub enum PluginProblem {
     /// The whole plugin is left out.
     #[error(transparent)]
     Component(#[from] ComponentError),
-    #[error("the tool `{}` is not usable: {reason}", .tool.display_key())]
+    #[error("the tool `{}` is not usable: {reason}", .tool.display_sentence())]
     UnusableTool { tool: Untrusted, reason: String },
     #[error(
         "the tool {} lost to the tool `{owner}` of plugin `{of_plugin}`: a model couldn't tell their names apart",

@@ -13,7 +13,7 @@ use super::settings::{ComponentSource, PluginSettings, ToolSettings};
 use crate::sandbox::{
     Annotations, ComponentBytes, ComponentError, Digest, Effects, Plugin, Sandbox, SetIn, ToolInfo, open_file,
 };
-use crate::untrusted::{Untrusted, visible_json, visible_text};
+use crate::untrusted::{SENTENCE_CHARS, Untrusted, display_untrusted_list, visible_json, visible_text};
 
 /// Tools per plugin and bytes per description. The host sets these bounds, not the contract.
 const MAX_TOOLS: usize = 256;
@@ -25,8 +25,6 @@ const RESERVED_NAMES: &str = "tool_search_tool_";
 const MAX_PATTERNS: usize = 256;
 /// Unusable tools per plugin, after which the rest isn't checked: refusing a schema takes as long as accepting one.
 const MAX_UNUSABLE: usize = 32;
-/// Names that a message lists.
-const MAX_KNOWN_NAMES: usize = 20;
 /// Bytes of names, descriptions and schemas per plugin. Every request to the model carries and pays for them.
 const MAX_DEFINITION_BYTES: usize = 64 * 1024;
 /// The same for all plugins together: half of what a large model accepts.
@@ -242,19 +240,18 @@ async fn load_plugin(sandbox: &Sandbox, settings: &PluginSettings) -> Result<Loa
     let (source, limit) = (settings.source.clone(), settings.grants.limits.component_bytes);
     let pinned = settings.digest.clone();
     let kept_as = match settings.set_in {
-        SetIn::Configuration => Some(settings.name.clone()),
+        SetIn::Configuration => settings.name.clone(),
         // Its file can have any name, also one whose data are another plugin's.
-        SetIn::CommandLine => None,
+        SetIn::CommandLine => source.place(),
     };
     let opened = tokio::task::spawn_blocking(move || {
         let component = open_component(&source, limit)?;
-        let component = match pinned {
-            Some(digest) => check_pin(component.read()?, digest)?,
-            None => component,
-        };
-        Ok::<_, ComponentError>((component, kept_as.unwrap_or_else(|| source.place())))
+        match pinned {
+            Some(digest) => check_pin(component.read()?, digest),
+            None => Ok(component),
+        }
     });
-    let (component, kept_as) = opened
+    let component = opened
         .await
         .map_err(|error| ComponentError::Host(error.to_string()))??;
     for warning in settings.warnings() {
@@ -305,7 +302,8 @@ fn make_tools(exports: Vec<ToolInfo>, settings: &PluginSettings, component: &Plu
         .map(|tool| PluginProblem::NoSuchTool {
             plugin: settings.name.clone(),
             tool: tool.clone(),
-            known: known_names(&exports),
+            // Whole, because each is a key of the configuration.
+            known: display_untrusted_list(exports.iter().map(|export| &export.name), SENTENCE_CHARS),
         })
         .collect();
     let is_enabled = |tool: &str| settings.tools.get(tool).is_none_or(|tool| tool.enabled);
@@ -366,16 +364,6 @@ fn make_tools(exports: Vec<ToolInfo>, settings: &PluginSettings, component: &Plu
         problems,
         warnings: component.warnings().map(str::to_owned).collect(),
     }
-}
-
-/// The names of a component's tools, whole, because each is a key of the configuration.
-fn known_names(exports: &[ToolInfo]) -> String {
-    let shown = exports.iter().take(MAX_KNOWN_NAMES);
-    let mut names: Vec<String> = shown.map(|export| export.name.display_key().to_string()).collect();
-    if exports.len() > MAX_KNOWN_NAMES {
-        names.push("…".to_owned());
-    }
-    names.join(", ")
 }
 
 fn make_tool(

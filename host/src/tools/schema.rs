@@ -136,8 +136,7 @@ fn violation(error: &ValidationError<'_>) -> String {
         return at(error, &error.to_string());
     };
     if let Some(meant) = of_optional(context) {
-        let is_type = matches!(meant.kind(), ErrorKind::Type { .. });
-        return match is_type && meant.instance_path() == error.instance_path() {
+        return match is_other_type(meant, error) {
             true => at(meant, &format!("{} or null", shorten(&meant.to_string()))),
             false => violation(meant),
         };
@@ -154,18 +153,24 @@ fn at(error: &ValidationError<'_>, text: &str) -> String {
     }
 }
 
+/// Whether the value at the place of `whole` is of another type.
+fn is_other_type(error: &ValidationError<'_>, whole: &ValidationError<'_>) -> bool {
+    matches!(error.kind(), ErrorKind::Type { .. }) && error.instance_path() == whole.instance_path()
+}
+
 /// What is wrong with a value that has one of several forms, each with a constant of its own: something in the form that it has, or the
 /// constant itself.
 fn of_tagged(whole: &ValidationError<'_>, branches: &[Vec<ValidationError<'static>>]) -> Option<String> {
-    let place = whole.instance_path().as_str();
     // A form of another type isn't the one that was meant.
-    let is_other_type = |errors: &&Vec<ValidationError<'static>>| matches!(&errors[..], [one] if matches!(one.kind(), ErrorKind::Type { .. }) && one.instance_path().as_str() == place);
-    let forms: Vec<_> = branches.iter().filter(|errors| !is_other_type(errors)).collect();
+    let forms: Vec<_> = branches
+        .iter()
+        .filter(|errors| !matches!(&errors[..], [one] if is_other_type(one, whole)))
+        .collect();
     let tags: Vec<_> = forms.iter().map(|errors| tag(errors)).collect();
     let mut known = tags.iter().flatten();
     let first = known.clone().next();
     let are_alike = first.is_some_and(|(error, _)| {
-        error.instance_path().as_str() != place
+        error.instance_path() != whole.instance_path()
             && known.all(|(other, _)| other.instance_path() == error.instance_path())
     });
     let mut untagged = forms.iter().zip(&tags).filter(|(_, tag)| tag.is_none());

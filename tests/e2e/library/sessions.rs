@@ -7,14 +7,14 @@ use std::time::Duration;
 use cofferdam::agent::{self, Approver, Question, RunOptions};
 use cofferdam::events::{Ending, Event, EventKind};
 use cofferdam::money::NanoUsd;
-use cofferdam::session::{ApprovalDecision, ApprovalState, SessionError};
+use cofferdam::session::{ApprovalState, SessionError};
 use cofferdam::simulator::{Answer, ToolCall};
 use cofferdam::store::{ApprovalFilter, Durability, SessionFilter, Store, StoreError};
 use cofferdam_tests::tool_call;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{AskAboutEcho, builder, model, outcomes};
+use super::{approves, asking, builder, model, outcomes};
 
 /// Nobody drives it, so waiting wouldn't help.
 #[tokio::test]
@@ -65,22 +65,14 @@ async fn another_host_has_a_session_as_soon_as_it_is_closed() {
 async fn another_prompt_does_not_give_an_approved_call_up() {
     let answers = [tool_call("echo", json!({ "a": 1 })), Answer::text("Fine.").forever()];
     let model = model(answers);
-    let host = builder(&model)
-        .tool_policy(Arc::new(AskAboutEcho))
-        .build()
-        .await
-        .unwrap();
+    let host = asking(&model).build().await.unwrap();
     let store = host.store().unwrap();
     let mut session = host.session();
     session.run("Go.", RunOptions::default()).await;
     let waiting = store.approvals(ApprovalFilter::default()).await.unwrap();
-    let approves = ApprovalDecision {
-        approves: true,
-        ..ApprovalDecision::default()
-    };
     for is_decided in [false, true] {
         if is_decided {
-            store.decide(&waiting[0].id, approves.clone()).await.unwrap();
+            store.decide(&waiting[0].id, approves()).await.unwrap();
         }
         let report = session.run("Something else.", RunOptions::default()).await;
         assert_eq!(report.outcome, Ending::AwaitingApproval);
@@ -98,11 +90,7 @@ async fn another_prompt_does_not_give_an_approved_call_up() {
 #[tokio::test]
 async fn a_run_that_waits_can_be_given_up() {
     let model = model([tool_call("echo", json!({ "a": 1 })), Answer::text("Fine.").forever()]);
-    let host = builder(&model)
-        .tool_policy(Arc::new(AskAboutEcho))
-        .build()
-        .await
-        .unwrap();
+    let host = asking(&model).build().await.unwrap();
     let mut session = host.session();
     session.run("Go.", RunOptions::default()).await;
     session.give_up();
@@ -130,9 +118,8 @@ async fn a_question_is_in_the_store_when_it_is_read_of() {
     let open = || Store::open(&path, Durability::PowerLoss).unwrap();
     let (elsewhere, found) = (open(), Arc::<Mutex<Vec<_>>>::default());
     let seen = found.clone();
-    let host = builder(&model)
+    let host = asking(&model)
         .store(open())
-        .tool_policy(Arc::new(AskAboutEcho))
         .observer("service", move |event: &Event| {
             if let EventKind::ApprovalRequested { approval, .. } = &event.kind {
                 let runtime = tokio::runtime::Builder::new_current_thread()
@@ -160,11 +147,7 @@ async fn a_question_is_in_the_store_when_it_is_read_of() {
 async fn answers_are_heard_at_once() {
     let calls = || (1..=4).map(|number| ToolCall::new("echo", json!({ "a": number })));
     let model = model([Answer::tools(calls()), Answer::text("Fine.").forever()]);
-    let host = builder(&model)
-        .tool_policy(Arc::new(AskAboutEcho))
-        .build()
-        .await
-        .unwrap();
+    let host = asking(&model).build().await.unwrap();
     let store = host.store().unwrap();
     let mut session = host.session();
     let mut events = session.subscribe();
@@ -187,11 +170,7 @@ async fn answers_are_heard_at_once() {
             }
             if asked.len() == 4 && decided.is_none() {
                 for approval in asked.iter().rev() {
-                    let approves = ApprovalDecision {
-                        approves: true,
-                        ..ApprovalDecision::default()
-                    };
-                    store.decide(approval, approves).await.unwrap();
+                    store.decide(approval, approves()).await.unwrap();
                 }
                 decided = Some(Instant::now());
             }
@@ -221,11 +200,7 @@ impl Approver for Nobody {
 #[tokio::test]
 async fn the_events_of_a_refused_prompt_end() {
     let model = model([tool_call("echo", json!({ "a": 1 })), Answer::text("Fine.").forever()]);
-    let host = builder(&model)
-        .tool_policy(Arc::new(AskAboutEcho))
-        .build()
-        .await
-        .unwrap();
+    let host = asking(&model).build().await.unwrap();
     let mut session = host.session();
     session.run("Go.", RunOptions::default()).await;
     let mut events = session.subscribe();
@@ -264,11 +239,7 @@ async fn a_report_has_the_cost_of_its_run_and_the_store_what_has_not_ended() {
         Answer::text("Fine."),
         tool_call("echo", json!({ "a": 1 })),
     ]);
-    let host = builder(&model)
-        .tool_policy(Arc::new(AskAboutEcho))
-        .build()
-        .await
-        .unwrap();
+    let host = asking(&model).build().await.unwrap();
     let mut session = host.session();
     let mut sum = NanoUsd::ZERO;
     for _ in 0..2 {

@@ -79,7 +79,7 @@ impl KnownUsage {
         }
         // A split of the same or a larger total is more precise than the total. A smaller one is incomplete.
         let split = reported.cache_creation.unwrap_or_default();
-        let [short, long] = [split.ephemeral_5m_input_tokens, split.ephemeral_1h_input_tokens];
+        let (short, long) = (split.ephemeral_5m_input_tokens, split.ephemeral_1h_input_tokens);
         if short.saturating_add(long) >= usage.cache_creation_input_tokens() {
             usage.cache_creation_5m_input_tokens = short;
             usage.cache_creation_1h_input_tokens = long;

@@ -1,10 +1,7 @@
 //! The size of a request before the API has seen it.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::OnceLock;
 use std::time::Duration;
-
-use futures_util::FutureExt;
 
 use super::super::{
     DeferredTools, ModelRequest, PreparedRequest, Price, PromptTokens, Provider, ToolDefinition, estimate,
@@ -12,6 +9,7 @@ use super::super::{
 use crate::ledger::BudgetExceeded;
 use crate::messages_api::CacheTtl;
 use crate::money::NanoUsd;
+use crate::panics;
 use crate::resilience::RequestSize;
 
 /// How long a count may take. Then the estimate stays.
@@ -108,12 +106,9 @@ impl<'a> EstimatedRequest<'a> {
             return false;
         }
         // A provider of the program may panic.
-        let counting = AssertUnwindSafe(async { provider.count_tokens(&self.request).await });
-        let counted = tokio::time::timeout(COUNT_TIMEOUT, counting.catch_unwind()).await;
-        let counted = counted
-            .ok()
-            .and_then(|counted| counted.map_err(std::mem::forget).ok())
-            .flatten();
+        let counting = panics::catch_async(|| provider.count_tokens(&self.request));
+        let counted = tokio::time::timeout(COUNT_TIMEOUT, counting).await;
+        let counted = counted.ok().and_then(Result::ok).flatten();
         let counted = counted.map(|counted| estimate::with_count_margin(counted, self.request.deferred));
         let less = counted.filter(|counted| *counted < self.prompt.most);
         self.counted_tokens.set(less).is_ok() && less.is_some()

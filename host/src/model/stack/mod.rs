@@ -18,14 +18,11 @@ mod spending;
 #[cfg(test)]
 mod tests;
 
-use std::any::Any;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use tokio::time::Instant;
 
 pub use self::chain::{Fallback, ModelChain};
@@ -185,25 +182,20 @@ impl ModelStack {
         request: &PreparedRequest<'_>,
         progress: &Progress<'_>,
     ) -> Result<ModelResponse, ModelError> {
-        // What it does before its future is polled as well.
-        let attempt = async { self.provider.attempt(request, progress).await };
-        let attempted = AssertUnwindSafe(attempt).catch_unwind().await;
+        let attempted = panics::catch_async(|| self.provider.attempt(request, progress)).await;
         attempted.unwrap_or_else(|panic| Err(self.panicked(panic)))
     }
 
     /// Calls the provider. A panic is an error.
     fn contained<T>(&self, call: impl FnOnce(&dyn Provider) -> Result<T, ModelError>) -> Result<T, ModelError> {
-        let called = catch_unwind(AssertUnwindSafe(|| call(&*self.provider)));
+        let called = panics::catch(|| call(&*self.provider));
         called.unwrap_or_else(|panic| Err(self.panicked(panic)))
     }
 
-    fn panicked(&self, panic: Box<dyn Any + Send>) -> ModelError {
-        let message = Untrusted::from(panics::message(&*panic)).display_sentence().to_string();
-        // Dropping it could panic again.
-        std::mem::forget(panic);
+    fn panicked(&self, panic: String) -> ModelError {
         ModelError::Provider {
             model: self.provider.model().to_owned(),
-            reason: format!("it panicked: {message}"),
+            reason: format!("it panicked: {}", Untrusted::from(panic).display_sentence()),
             is_temporary: false,
         }
     }

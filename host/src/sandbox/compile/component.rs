@@ -21,7 +21,7 @@ use crate::sandbox::http::SecretError;
 use crate::sandbox::keyvalue::KeyValueError;
 use crate::sandbox::limits::LimitValue;
 use crate::sha256::hex;
-use crate::untrusted::{Untrusted, display_untrusted_list};
+use crate::untrusted::{NAME_CHARS, Untrusted, display_untrusted_list};
 
 /// The SHA-256 of a component's bytes.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -376,7 +376,7 @@ impl ComponentError {
 fn others(exports: &[Untrusted]) -> String {
     match exports {
         [] => "; it exports nothing".to_owned(),
-        exports => format!("; it exports {}", display_untrusted_list(exports)),
+        exports => format!("; it exports {}", display_untrusted_list(exports, NAME_CHARS)),
     }
 }
 
