@@ -84,6 +84,24 @@ mod tests {
 
     use super::*;
 
+    /// The function of [`component`], with the types around it.
+    const LIFTED: &str = r#"(canon lift (core func $i "f") (memory $i "memory") (realloc (func $i "realloc")))"#;
+
+    /// A component with one function of so many core values, and with these items.
+    fn component(flat: usize, items: &str) -> Component {
+        let text = format!(
+            r#"(component
+                (core module $m
+                    (memory (export "memory") 1)
+                    (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 0)
+                    (func (export "f") (param {}) (result i32) i32.const 0))
+                (core instance $i (instantiate $m))
+                {items})"#,
+            "i32 ".repeat(flat)
+        );
+        Component::new(&wasmtime::Engine::default(), wat::parse_str(text).unwrap()).unwrap()
+    }
+
     /// Whether a function of this name and type is left out.
     fn is_left_out(name: &str, parameters: &str, result: &str) -> bool {
         let parameters: Vec<&str> = parameters.split(", ").collect();
@@ -98,21 +116,16 @@ mod tests {
             .iter()
             .map(|parameter| format!("(param {parameter})"))
             .collect();
-        let text = format!(
-            r#"(component
-                (core module $m
-                    (memory (export "memory") 1)
-                    (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 0)
-                    (func (export "f") (param {}) (result i32) i32.const 0))
-                (core instance $i (instantiate $m))
-                (func (export "{name}") {} (result {result})
-                    (canon lift (core func $i "f") (memory $i "memory") (realloc (func $i "realloc")))))"#,
-            "i32 ".repeat(flat),
-            declared.join(" ")
+        let declared = declared.join(" ");
+        let component = component(
+            flat,
+            &format!(r#"(func (export "{name}") {declared} (result {result}) {LIFTED})"#),
         );
-        let engine = wasmtime::Engine::default();
-        let component = Component::new(&engine, wat::parse_str(text).unwrap()).unwrap();
-        let export = component.component_type().get_export(&engine, name).unwrap().ty;
+        let export = component
+            .component_type()
+            .get_export(component.engine(), name)
+            .unwrap()
+            .ty;
         let ComponentItem::ComponentFunc(function) = export else {
             panic!("{name} isn't a function");
         };
@@ -141,28 +154,25 @@ mod tests {
 
     /// Whether a function `init` of an interface is left out, with these parameters and their number of core values.
     fn is_left_out_of(interface: &str, parameters: &str, flat: usize) -> bool {
-        let text = format!(
-            r#"(component
-                (core module $m
-                    (memory (export "memory") 1)
-                    (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 0)
-                    (func (export "f") (param {}) (result i32) i32.const 0))
-                (core instance $i (instantiate $m))
-                (type $record (record (field "names" string)))
+        let component = component(
+            flat,
+            &format!(
+                r#"(type $record (record (field "names" string)))
                 (export $symbols "symbols" (type $record))
-                (func $init {parameters} (result (result (error string)))
-                    (canon lift (core func $i "f") (memory $i "memory") (realloc (func $i "realloc"))))
+                (func $init {parameters} (result (result (error string))) {LIFTED})
                 (instance $exports (export "init" (func $init)))
-                (export "{interface}" (instance $exports)))"#,
-            "i32 ".repeat(flat),
+                (export "{interface}" (instance $exports))"#
+            ),
         );
-        let engine = wasmtime::Engine::default();
-        let component = Component::new(&engine, wat::parse_str(text).unwrap()).unwrap();
-        let export = component.component_type().get_export(&engine, interface).unwrap().ty;
+        let export = component
+            .component_type()
+            .get_export(component.engine(), interface)
+            .unwrap()
+            .ty;
         let ComponentItem::ComponentInstance(instance) = export else {
             panic!("{interface} isn't an instance");
         };
-        let ComponentItem::ComponentFunc(function) = instance.get_export(&engine, "init").unwrap().ty else {
+        let ComponentItem::ComponentFunc(function) = instance.get_export(component.engine(), "init").unwrap().ty else {
             panic!("init isn't a function");
         };
         purpose(Some(interface), "init", &function).is_some()
